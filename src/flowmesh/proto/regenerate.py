@@ -38,19 +38,12 @@ def main() -> int:
 def without_version_check(generated: str) -> str:
     """Drops the demand for a protobuf as new as the compiler.
 
-    The compiler writes it into every module whatever the messages use. Plain proto3 messages such as
-    these need nothing newer than protobuf 5.26, and peers in one environment often hold protobuf back.
+    The compiler writes it into every module whatever the messages use. Plain proto3 messages such
+    as these need nothing newer than protobuf 5.26, and other packages often hold protobuf back.
     """
-    generated = re.sub(
-        r"^from google\.protobuf import runtime_version .*\n", "", generated, flags=re.M
-    )
-    generated = re.sub(
-        r"^_runtime_version\.ValidateProtobufRuntimeVersion\(\n(?:    .*\n)*\)\n",
-        "",
-        generated,
-        flags=re.M,
-    )
-    return generated
+    imported = r"^from google\.protobuf import runtime_version .*\n"
+    checked = r"^_runtime_version\.ValidateProtobufRuntimeVersion\(\n(?:    .*\n)*\)\n"
+    return re.sub(checked, "", re.sub(imported, "", generated, flags=re.M), flags=re.M)
 
 
 if __name__ == "__main__":
