@@ -1,0 +1,1 @@
+"""The graph layer: op definitions, graphs, operations, tensors, scopes, gradients, GraphDef."""

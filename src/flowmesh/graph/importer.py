@@ -1,0 +1,276 @@
+"""GraphDef into a graph: `import_graph_def` (TensorFlow: `tf.import_graph_def`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowmesh.core import errors
+from flowmesh.core.device_spec import canonical_name
+from flowmesh.core.shapes import TensorShape, unknown_shape
+from flowmesh.graph import serde
+from flowmesh.graph.graph import Graph, get_default_graph
+from flowmesh.graph.operation import Operation
+from flowmesh.graph.tensor import Tensor
+
+_BACK_EDGE = "NextIteration"
+
+
+def import_graph_def(
+    graph_def: Any,
+    input_map: Mapping[Any, Any] | None = None,
+    return_elements: Any = None,
+    name: str | None = None,
+    op_dict: Any = None,
+    producer_op_list: Any = None,
+) -> list[Any] | None:
+    """Adds the nodes of `graph_def` to the default graph under the scope `name` ("import" unless given).
+
+    `input_map` maps tensor names of the GraphDef to tensors of the graph; returns the Operations or Tensors named in
+    `return_elements`. Raises TypeError or ValueError for arguments and graphs that do not fit.
+    """
+    if not hasattr(graph_def, "node") or not hasattr(graph_def, "SerializeToString"):
+        raise TypeError("graph_def must be a GraphDef proto.")
+    input_map = dict(input_map or {})
+    if not all(isinstance(k, (str, bytes)) for k in input_map):
+        raise TypeError("Keys of input_map must be strings.")
+    graph = get_default_graph()
+    prefix = "" if name == "" else (name or "import")
+    try:
+        if not prefix:
+            return _Import(graph, graph_def, input_map, "", graph.get_name_scope()).run(
+                return_elements
+            )
+        with graph.name_scope(prefix) as scope:
+            return _Import(graph, graph_def, input_map, prefix, scope.rstrip("/")).run(
+                return_elements
+            )
+    except errors.InvalidArgumentError as error:
+        raise ValueError(error.message) from error
+
+
+def load_graph_def(graph: Graph, graph_def: Any) -> None:
+    """Adds the nodes of a GraphDef to `graph` under their own names, as a master or worker receives them.
+
+    Raises InvalidArgumentError or NotFoundError.
+    """
+    with graph.as_default():
+        _Import(graph, graph_def, {}, "", "", apply_scopes=False).run(None)
+
+
+class _Import:
+    """One import: nodes are added in topological order, whatever their order in the message."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        graph_def: Any,
+        input_map: dict[Any, Any],
+        prefix: str,
+        scope: str,
+        apply_scopes: bool = True,
+    ) -> None:
+        self.graph = graph
+        self.nodes = {node.name: node for node in graph_def.node}
+        if len(self.nodes) != len(graph_def.node):
+            seen: set[str] = set()
+            double = next(n.name for n in graph_def.node if n.name in seen or seen.add(n.name))  # type: ignore[func-returns-value]
+            raise errors.InvalidArgumentError(None, None, f"Node '{double}' is not unique")
+        if (
+            graph_def.HasField("versions")
+            and graph_def.versions.min_consumer > serde.PRODUCER_VERSION
+        ):
+            raise errors.InvalidArgumentError(
+                None,
+                None,
+                f"GraphDef min consumer version {graph_def.versions.min_consumer} above current version "
+                f"{serde.PRODUCER_VERSION}. Please upgrade Flowmesh.",
+            )
+        self.input_map = {
+            (k.decode() if isinstance(k, bytes) else k): v for k, v in input_map.items()
+        }
+        self.used_keys: set[str] = set()
+        self.scope = scope
+        self.prefix = prefix
+        self.apply_scopes = apply_scopes
+        self.made: dict[str, Operation] = {}
+
+    def run(self, return_elements: Any) -> list[Any] | None:
+        """Adds all nodes and looks up the wanted elements."""
+        for node_name in self._order():
+            self._add(self.nodes[node_name])
+        unused = [k for k in self.input_map if k not in self.used_keys]
+        missing = [k for k in unused if _parse(k)[0] not in self.nodes]
+        if missing:
+            raise ValueError(
+                f"Attempted to map inputs that were not found in graph_def: {sorted(missing)}"
+            )
+        if return_elements is None:
+            return None
+        return [self._element(e) for e in return_elements]
+
+    def _order(self) -> list[str]:
+        waiting: dict[str, int] = {}
+        users: dict[str, list[str]] = {}
+        existing = self.graph._by_name
+        for name, node in self.nodes.items():
+            count = 0
+            for text in node.input:
+                source, _ = _parse(text)
+                if source in self.nodes:
+                    users.setdefault(source, []).append(name)
+                    count += 1
+                elif not self._is_mapped(text) and not (not self.prefix and source in existing):
+                    raise errors.InvalidArgumentError(
+                        None, None, f"Node '{name}': Unknown input node '{text}'"
+                    )
+            waiting[name] = count
+        ready = [n for n, c in waiting.items() if c == 0]
+        ready.reverse()
+        order: list[str] = []
+        while ready:
+            name = ready.pop()
+            order.append(name)
+            for user in reversed(users.get(name, ())):
+                waiting[user] -= 1
+                if waiting[user] == 0:
+                    ready.append(user)
+        if len(order) != len(self.nodes):
+            cycle = sorted(set(self.nodes) - set(order))[:5]
+            loops = any(n.op == _BACK_EDGE for n in self.nodes.values())
+            why = (
+                "while loops (Enter/NextIteration frames) are not supported"
+                if loops
+                else "Graph is invalid, contains a cycle"
+            )
+            raise errors.InvalidArgumentError(
+                None,
+                None,
+                f"{why}: {len(self.nodes) - len(order)} nodes in a cycle, among them {', '.join(cycle)}",
+            )
+        return order
+
+    def _is_mapped(self, text: str) -> bool:
+        source, index = _parse(text)
+        if index < 0:
+            return text in self.input_map
+        return f"{source}:{index}" in self.input_map or (index == 0 and source in self.input_map)
+
+    def _input(self, node: Any, text: str) -> Tensor:
+        source, index = _parse(text)
+        for key in (f"{source}:{index}", source) if index == 0 else (f"{source}:{index}",):
+            if key in self.input_map:
+                self.used_keys.add(key)
+                mapped = self.input_map[key]
+                if hasattr(mapped, "_as_graph_element"):
+                    mapped = mapped._as_graph_element()
+                if not isinstance(mapped, Tensor):
+                    from_value = self.graph.as_graph_element(mapped, allow_operation=False)
+                    return from_value
+                return mapped
+        op = self.made.get(source) or self.graph._by_name[source]
+        if index >= len(op.outputs):
+            raise errors.InvalidArgumentError(
+                None,
+                None,
+                f"Node '{node.name}': Connecting to invalid output {index} of source node {source} which has "
+                f"{len(op.outputs)} outputs.",
+            )
+        return op.outputs[index]
+
+    def _add(self, node: Any) -> None:
+        definition, extra = serde.definition_from_node(node)
+        inputs: list[Tensor] = []
+        controls: list[Operation] = []
+        for text in node.input:
+            source, index = _parse(text)
+            if index >= 0:
+                if controls:
+                    raise errors.InvalidArgumentError(
+                        None, None, f"Node '{node.name}': Control edges must follow data edges"
+                    )
+                inputs.append(self._input(node, text))
+            elif text in self.input_map:
+                self.used_keys.add(text)
+                mapped = self.input_map[text]
+                controls.append(mapped if isinstance(mapped, Operation) else mapped.op)
+            else:
+                controls.append(self.made.get(source) or self.graph._by_name[source])
+        self._check_types(node, definition, inputs)
+        full = f"{self.scope}/{node.name}" if self.scope else node.name
+        op = self._create(node, definition, inputs, controls, full)
+        if "_output_shapes" in extra:
+            for tensor, shape in zip(op.outputs, extra.pop("_output_shapes")):
+                tensor.set_shape(shape)
+        if self.scope and "_class" in extra:
+            extra["_class"] = tuple(
+                b"loc:@" + f"{self.scope}/".encode() + c[5:] if c.startswith(b"loc:@") else c
+                for c in extra["_class"]
+            )
+        op.extra_attrs.update(extra)
+        self.made[node.name] = op
+
+    def _create(
+        self, node: Any, definition: Any, inputs: list[Tensor], controls: list[Operation], full: str
+    ) -> Operation:
+        shapes: list[TensorShape] | None = None
+        if node.op == _BACK_EDGE:
+            shapes = [unknown_shape()]
+        try:
+            op = self.graph.create_operation(
+                definition, inputs, full + "/", controls, device=_device(node), output_shapes=shapes
+            )
+        except ValueError as error:
+            raise errors.InvalidArgumentError(None, None, str(error)) from error
+        return op
+
+    def _check_types(self, node: Any, definition: Any, inputs: list[Tensor]) -> None:
+        expected = definition.input_dtypes()
+        if len(inputs) != len(expected):
+            raise errors.InvalidArgumentError(
+                None,
+                None,
+                f"NodeDef expected {len(expected)} inputs but found {len(inputs)}: node '{node.name}' (op: '{node.op}')",
+            )
+        for i, (tensor, dtype) in enumerate(zip(inputs, expected)):
+            fits = tensor.dtype.base_dtype == dtype.base_dtype and (
+                not dtype._is_ref_dtype or tensor.dtype._is_ref_dtype
+            )
+            if not fits:
+                raise errors.InvalidArgumentError(
+                    None,
+                    None,
+                    f"Input {i} of node {node.name} was passed {tensor.dtype.name} from {tensor.name} "
+                    f"incompatible with expected {dtype.name}.",
+                )
+
+    def _element(self, element: Any) -> Any:
+        text = element.decode() if isinstance(element, bytes) else element
+        if not isinstance(text, str):
+            raise TypeError("return_elements must be a list of strings.")
+        source, _, index = text.partition(":")
+        op = self.made.get(source)
+        if op is None or (index and (not index.isdigit() or int(index) >= len(op.outputs))):
+            raise ValueError(f"Requested return_element {text!r} not found in graph_def.")
+        return op.outputs[int(index)] if index else op
+
+
+def _device(node: Any) -> str:
+    try:
+        return canonical_name(node.device)
+    except ValueError as error:
+        raise errors.InvalidArgumentError(
+            None, None, f"NodeDef '{node.name}': malformed device '{node.device}': {error}"
+        ) from error
+
+
+def _parse(text: str) -> tuple[str, int]:
+    """Node name and output index of a NodeDef input; -1 for a control input."""
+    if text.startswith("^"):
+        return text[1:], -1
+    name, colon, index = text.rpartition(":")
+    if not colon:
+        return text, 0
+    if not index.isdigit():
+        raise errors.InvalidArgumentError(None, None, f"'{text}' is no valid node input")
+    return name, int(index)

@@ -1,0 +1,270 @@
+"""The only place of the graph layer that knows protobuf: nodes and attrs to NodeDef, OpDef and GraphDef, and back."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flowmesh.core import errors
+from flowmesh.core.dtypes import DType, as_dtype
+from flowmesh.core.shapes import TensorShape
+from flowmesh.formats.tensor import from_tensor_proto, to_tensor_proto
+from flowmesh.graph import registry
+from flowmesh.graph.attrs import FunctionRef, check_allowed, convert
+from flowmesh.graph.op_def import ArgDef, AttrDef, OpDef
+from flowmesh.proto import graph_pb2, node_def_pb2, op_def_pb2
+
+if TYPE_CHECKING:
+    from flowmesh.graph.graph import Graph
+    from flowmesh.graph.operation import Operation
+
+PRODUCER_VERSION = 134
+"""The GraphDef version that TensorFlow 1.15 writes."""
+
+_SCALAR_FIELDS = {"int": "i", "float": "f", "bool": "b", "string": "s", "type": "type"}
+
+
+# -- attrs -------------------------------------------------------------------------------------------
+
+
+def attr_to_proto(value: Any, kind: str, proto: Any, dtype: DType | None = None) -> None:
+    """Writes an attr value of TensorFlow type `kind` into an AttrValue message."""
+    if kind.startswith("list("):
+        _list_to_proto(value, kind[5:-1], proto.list)
+    elif kind == "type":
+        proto.type = value.as_datatype_enum
+    elif kind in _SCALAR_FIELDS:
+        setattr(proto, _SCALAR_FIELDS[kind], value)
+    elif kind == "shape":
+        proto.shape.CopyFrom(value.as_proto())
+    elif kind == "tensor":
+        proto.tensor.CopyFrom(to_tensor_proto(value, dtype))
+    elif kind == "func":
+        proto.func.name = value.name
+        for name, item in value.attrs:
+            guess_attr(item, proto.func.attr[name])
+    else:
+        raise ValueError(f"unknown attr type {kind!r}")
+
+
+def _list_to_proto(values: Any, kind: str, proto: Any) -> None:
+    proto.SetInParent()
+    if kind == "type":
+        proto.type.extend(v.as_datatype_enum for v in values)
+    elif kind in _SCALAR_FIELDS:
+        getattr(proto, _SCALAR_FIELDS[kind]).extend(values)
+    elif kind == "shape":
+        for v in values:
+            proto.shape.add().CopyFrom(v.as_proto())
+    elif kind == "tensor":
+        for v in values:
+            proto.tensor.add().CopyFrom(to_tensor_proto(v))
+    elif kind == "func":
+        for v in values:
+            proto.func.add().name = v.name
+
+
+def guess_attr(value: Any, proto: Any) -> None:
+    """Writes an attr whose type no op definition tells ("_class" ...), by the Python type of its value."""
+    if isinstance(value, tuple):
+        kinds = {_kind_of(v) for v in value} or {"string"}
+        _list_to_proto(value, kinds.pop(), proto.list)
+    else:
+        attr_to_proto(value, _kind_of(value), proto)
+
+
+def _kind_of(value: Any) -> str:
+    for kind, types in (
+        ("bool", bool),
+        ("int", int),
+        ("float", float),
+        ("string", bytes),
+        ("type", DType),
+        ("shape", TensorShape),
+        ("tensor", np.ndarray),
+        ("func", FunctionRef),
+    ):
+        if isinstance(value, types):  # type: ignore[arg-type]
+            return kind
+    raise TypeError(f"{value!r} cannot be the value of an attr")
+
+
+def attr_from_proto(proto: Any) -> Any:
+    """The plain value of an AttrValue message."""
+    kind = proto.WhichOneof("value")
+    if kind == "list":
+        return _list_from_proto(proto.list)
+    if kind == "type":
+        return as_dtype(proto.type)
+    if kind == "shape":
+        return TensorShape(proto.shape)
+    if kind == "tensor":
+        return from_tensor_proto(proto.tensor)
+    if kind == "func":
+        return _func_from_proto(proto.func)
+    if kind == "placeholder":
+        raise ValueError(f"attr placeholder {proto.placeholder!r} outside of a function")
+    return None if kind is None else getattr(proto, kind)
+
+
+def _func_from_proto(proto: Any) -> FunctionRef:
+    return FunctionRef(
+        proto.name, tuple((k, attr_from_proto(v)) for k, v in sorted(proto.attr.items()))
+    )
+
+
+def _list_from_proto(proto: Any) -> tuple[Any, ...]:
+    if proto.type:
+        return tuple(as_dtype(v) for v in proto.type)
+    if proto.shape:
+        return tuple(TensorShape(v) for v in proto.shape)
+    if proto.tensor:
+        return tuple(from_tensor_proto(v) for v in proto.tensor)
+    if proto.func:
+        return tuple(_func_from_proto(v) for v in proto.func)
+    for name in ("s", "i", "f", "b"):
+        values = getattr(proto, name)
+        if values:
+            return tuple(values)
+    return ()
+
+
+# -- nodes and graphs ----------------------------------------------------------------------------------
+
+
+def to_node_def(op: Operation, add_shapes: bool = False) -> Any:
+    """The NodeDef of an operation."""
+    node = node_def_pb2.NodeDef(name=op.name, op=op.type, device=op.device)
+    _fill_node(op, node, add_shapes)
+    return node
+
+
+def _fill_node(op: Operation, node: Any, add_shapes: bool) -> None:
+    node.input.extend(t._as_node_def_input() for t in op.inputs)
+    node.input.extend(sorted(f"^{c.name}" for c in op._control_inputs))
+    definition = op.definition
+    values = definition.attrs
+    for name, attr in definition.attr_defs.items():
+        value = values[name]
+        if value is None:
+            continue
+        dtype = values.get("dtype") if attr.type == "tensor" else None
+        attr_to_proto(value, attr.type, node.attr[name], dtype)
+    for name, value in op.extra_attrs.items():
+        guess_attr(value, node.attr[name])
+    if add_shapes and op.outputs:
+        shapes = node.attr["_output_shapes"].list
+        for tensor in op.outputs:
+            shapes.shape.add().CopyFrom(tensor.shape.as_proto())
+
+
+def to_graph_def(graph: Graph, from_version: int | None = None, add_shapes: bool = False) -> Any:
+    """The GraphDef of a graph, or of the nodes made after `from_version` (an operation id).
+
+    Raises ValueError, naming the largest constants, when the message would be over 2 GB.
+    """
+    graph_def = graph_pb2.GraphDef()
+    graph_def.versions.producer = PRODUCER_VERSION
+    with graph.lock:
+        ops = graph.get_operations() if not from_version else graph.operations_since(from_version)
+        _check_size(ops)
+        for op in ops:
+            node = graph_def.node.add()
+            node.name, node.op, node.device = op.name, op.type, op.device
+            _fill_node(op, node, add_shapes)
+    return graph_def
+
+
+def _check_size(ops: list[Operation]) -> None:
+    sizes = [(op.definition.attrs["value"].nbytes, op.name) for op in ops if op.type == "Const"]
+    if sum(size for size, _ in sizes) < 2**31 - 2**20:
+        return
+    largest = ", ".join(f"{name} ({size:,} bytes)" for size, name in sorted(sizes)[-1:-6:-1])
+    raise ValueError(
+        f"GraphDef cannot be larger than 2GB; the largest constants are {largest}. Feed these values, or load "
+        "them into variables, instead of keeping them in the graph."
+    )
+
+
+# -- op definitions ------------------------------------------------------------------------------------
+
+
+@cache
+def to_op_def(cls: type[OpDef]) -> Any:
+    """The OpDef message of an op class."""
+    message = op_def_pb2.OpDef(name=cls.op_type, is_stateful=cls.stateful)
+    for arg in cls.input_args:
+        _arg_to_proto(arg, message.input_arg.add())
+    for arg in cls.output_args:
+        _arg_to_proto(arg, message.output_arg.add())
+    for attr in cls.attr_defs.values():
+        _attr_def_to_proto(attr, message.attr.add())
+    return message
+
+
+def _arg_to_proto(arg: ArgDef, message: Any) -> None:
+    message.name = arg.name
+    message.is_ref = arg.ref
+    if arg.dtype is not None:
+        message.type = arg.dtype.as_datatype_enum
+    message.type_attr = arg.type_attr or ""
+    message.number_attr = arg.number_attr or ""
+    message.type_list_attr = arg.type_list_attr or ""
+
+
+def _attr_def_to_proto(attr: AttrDef, message: Any) -> None:
+    message.name, message.type = attr.name, attr.type
+    if not attr.required and attr.default is not None:
+        attr_to_proto(convert(attr.default, attr, message.name), attr.type, message.default_value)
+    if attr.minimum is not None:
+        message.has_minimum, message.minimum = True, attr.minimum
+    if attr.allowed is not None:
+        allowed = message.allowed_values.list
+        if attr.type in ("type", "list(type)"):
+            allowed.type.extend(sorted(d.as_datatype_enum for d in attr.allowed))
+        else:
+            allowed.s.extend(
+                sorted(a if isinstance(a, bytes) else a.encode() for a in attr.allowed)
+            )
+
+
+def definition_from_node(node: Any) -> tuple[OpDef, dict[str, Any]]:
+    """The op definition bound to a NodeDef's attrs, and the attrs that are the node's own ("_class" ...).
+
+    Raises NotFoundError for an unknown op type, InvalidArgumentError for a missing or malformed attr.
+    """
+    cls = registry.lookup(node.op)
+    attrs: dict[str, Any] = {}
+    for name, attr in cls.attr_defs.items():
+        try:
+            if name in node.attr:
+                value = attr_from_proto(node.attr[name])
+                attrs[name] = convert(() if value is None else value, attr, node.op)
+                if value is None and not attr.type.startswith("list("):
+                    raise ValueError("it has no value")
+            elif attr.required:
+                raise ValueError("it is missing")
+            else:
+                attrs[name] = None if attr.default is None else convert(attr.default, attr, node.op)
+            if attrs[name] is not None:
+                check_allowed(attrs[name], attr, node.op, None)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise errors.InvalidArgumentError(
+                None,
+                None,
+                f"NodeDef '{node.name}' (op: '{node.op}'): attr '{name}' is not valid: {error}",
+            ) from error
+    extra: dict[str, Any] = {}
+    for name in node.attr:
+        if name not in cls.attr_defs:
+            if not name.startswith("_"):
+                raise errors.InvalidArgumentError(
+                    None,
+                    None,
+                    f"NodeDef mentions attr '{name}' not in Op<name={node.op}>; NodeDef: {node.name}. (Check "
+                    "whether your GraphDef-interpreting binary is up to date with your GraphDef-generating binary.).",
+                )
+            extra[name] = attr_from_proto(node.attr[name])
+    return cls(attrs), extra
