@@ -1,0 +1,515 @@
+"""Queues of tensor tuples: the waiting rules (`Queue`) and the four storage orders.
+
+An operation that cannot proceed holds no thread. It is an *attempt* that waits in line; whoever makes the queue
+ready (an enqueue, a dequeue, a close, a cancellation) also advances the attempts that are now able to move, in
+order of arrival, and completes their futures after releasing the lock.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+
+from flowmesh.core import dtypes, errors
+from flowmesh.core.cancellation import CancellationManager
+from flowmesh.core.dtypes import DType
+from flowmesh.core.shapes import TensorShape
+from flowmesh.resources.manager import Resource
+
+Element: TypeAlias = tuple[Any, ...]
+Progress: TypeAlias = Literal["none", "some", "done"]
+
+_UNBOUNDED = 2**31 - 1
+_SHORT_NAMES = {dtypes.float32: "float", dtypes.float64: "double", dtypes.float16: "half"}
+
+
+def dtype_string(dtype: DType) -> str:
+    """What TensorFlow's runtime calls a dtype in its messages: "float", not "float32"."""
+    return _SHORT_NAMES.get(dtype.base_dtype, dtype.base_dtype.name)
+
+
+def shape_string(shape: TensorShape | Sequence[int | None]) -> str:
+    """A shape as the runtime's messages show it: "[2,?]"."""
+    key = shape.key if isinstance(shape, TensorShape) else tuple(shape)
+    if key is None:
+        return "<unknown>"
+    return f"[{','.join('?' if d is None else str(d) for d in key)}]"
+
+
+@dataclass(eq=False)
+class _Attempt:
+    """One enqueue, dequeue or close that may have to wait."""
+
+    advance: Callable[[_Attempt], Progress]
+    future: Future[Any] = field(default_factory=Future)
+    wanted: int = 0
+    up_to: bool = False
+    single: bool = False
+    elements: list[Element] = field(default_factory=list)
+    finished: bool = False
+    result: Any = None
+    error: Exception | None = None
+    cancellation: CancellationManager | None = None
+    token: int | None = None
+
+    def deliver(self) -> None:
+        """Completes the future; called without the queue's lock."""
+        if self.cancellation is not None and self.token is not None:
+            self.cancellation.deregister(self.token)
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class Queue(Resource):
+    """Base of all queues. Every operation returns a future, completed at once when nothing has to be awaited.
+
+    Elements are tuples of one array per component. `shapes` is None when elements may differ in shape; then
+    nothing can be dequeued in batches. Futures end with TensorFlow's errors: `InvalidArgumentError` for
+    components that do not fit, `OutOfRangeError` when a closed queue has too few elements, `CancelledError` for an
+    enqueue on a closed queue and for operations that are cancelled.
+    """
+
+    type_name = "N10tensorflow14QueueInterfaceE"
+    label: ClassVar[str] = "Queue"
+    """What messages call the class."""
+
+    def __init__(
+        self,
+        name: str,
+        component_types: Sequence[DType],
+        shapes: Sequence[TensorShape] | None = None,
+        capacity: int = -1,
+    ):
+        self.name = name
+        self.component_types = tuple(component_types)
+        self.shapes = tuple(shapes) if shapes else None
+        self.capacity = _UNBOUNDED if capacity < 0 else capacity
+        self._lock = threading.Lock()
+        self._closed = False
+        self._enqueues: deque[_Attempt] = deque()
+        self._dequeues: deque[_Attempt] = deque()
+        if self.shapes is not None and len(self.shapes) != len(self.component_types):
+            raise errors.InvalidArgumentError(
+                None,
+                None,
+                "Different number of component types and shapes: "
+                f"{len(self.component_types)} types, {len(self.shapes)} shapes.",
+            )
+
+    # -- storage: what a subclass decides -----------------------------------------------------------
+
+    def _count(self) -> int:
+        raise NotImplementedError
+
+    def _push(self, element: Element) -> None:
+        raise NotImplementedError
+
+    def _pop(self) -> Element:
+        raise NotImplementedError
+
+    def _restore(self, elements: list[Element]) -> None:
+        """Puts popped elements back, in the order they were popped in."""
+        raise NotImplementedError
+
+    def _reserve(self) -> int:
+        """How many elements must stay while the queue is open."""
+        return 0
+
+    def _batch(self, elements: list[Element]) -> tuple[Any, ...]:
+        """The components of several elements, each stacked along a new first axis."""
+        shapes = self.shapes or ()
+        columns: Sequence[Any] = list(zip(*elements)) if elements else [()] * len(shapes)
+        return tuple(
+            np.stack(column)
+            if column
+            else np.empty((0, *(d or 0 for d in shape.as_list())), dtype.as_numpy_dtype)
+            for column, shape, dtype in zip(columns, shapes, self.component_types)
+        )
+
+    # -- operations ---------------------------------------------------------------------------------
+
+    def enqueue(
+        self, values: Sequence[Any], cancellation: CancellationManager | None = None
+    ) -> Future[None]:
+        """Adds one element, once there is room."""
+        element = self._checked(values, None)
+        return self._start(
+            self._enqueues, _Attempt(self._advance_enqueue, elements=[element]), cancellation
+        )
+
+    def enqueue_many(
+        self, values: Sequence[Any], cancellation: CancellationManager | None = None
+    ) -> Future[None]:
+        """Adds the rows of `values` as elements, in order, as room appears."""
+        shape = np.shape(values[0]) if values else ()
+        columns = self._checked(values, shape[0] if shape else 0)
+        elements = list(zip(*columns))
+        return self._start(
+            self._enqueues, _Attempt(self._advance_enqueue, elements=elements), cancellation
+        )
+
+    def dequeue(self, cancellation: CancellationManager | None = None) -> Future[Element]:
+        """Takes one element: the future's result is a tuple with one array per component."""
+        return self._start(
+            self._dequeues, _Attempt(self._advance_dequeue, wanted=1, single=True), cancellation
+        )
+
+    def dequeue_many(
+        self, n: int, cancellation: CancellationManager | None = None
+    ) -> Future[Element]:
+        """Takes `n` elements, batched; if the queue is closed with fewer left, takes none and fails."""
+        return self._dequeue_batch(n, False, cancellation)
+
+    def dequeue_up_to(
+        self, n: int, cancellation: CancellationManager | None = None
+    ) -> Future[Element]:
+        """Takes `n` elements, batched, or what is left (at least one) of a closed queue."""
+        return self._dequeue_batch(n, True, cancellation)
+
+    def size(self) -> int:
+        """How many elements there are."""
+        with self._lock:
+            return self._count()
+
+    def is_closed(self) -> bool:
+        """Whether `close` has taken effect."""
+        with self._lock:
+            return self._closed
+
+    def close(
+        self, cancel_pending: bool = False, cancellation: CancellationManager | None = None
+    ) -> Future[None]:
+        """Lets no more in. Waits for the enqueues that wait already, unless `cancel_pending` fails them."""
+        if not cancel_pending:
+            return self._start(self._enqueues, _Attempt(self._advance_close), cancellation)
+        with self._lock:
+            self._closed = True
+            gone = self._fail_all(self._enqueues, "Enqueue")
+            gone += self._flush()
+        for attempt in gone:
+            attempt.deliver()
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    def release(self) -> None:
+        """Closes the queue and fails everything that waits on it."""
+        with self._lock:
+            self._closed = True
+            gone = self._fail_all(self._enqueues, "Enqueue")
+            gone += self._fail_all(self._dequeues, "Dequeue")
+        for attempt in gone:
+            attempt.deliver()
+
+    # -- arguments ------------------------------------------------------------------------------------
+
+    def _checked(self, values: Sequence[Any], rows: int | None) -> Element:
+        """The components as arrays; `rows` is the batch size of an enqueue of many."""
+        if len(values) != len(self.component_types):
+            raise errors.InvalidArgumentError(
+                None,
+                None,
+                "Wrong number of components in tuple. "
+                f"Expected {len(self.component_types)}, got {len(values)}",
+            )
+        arrays = tuple(v if isinstance(v, np.ndarray) else np.asarray(v) for v in values)
+        for i, (array, dtype) in enumerate(zip(arrays, self.component_types)):
+            if array.dtype != dtype.as_numpy_dtype:
+                raise errors.InvalidArgumentError(
+                    None,
+                    None,
+                    f"Type mismatch in tuple component {i}. Expected {dtype_string(dtype)}, "
+                    f"got {dtype_string(dtypes.as_dtype(array.dtype))}",
+                )
+            self._check_shape(i, array.shape, rows)
+        return arrays
+
+    def _check_shape(self, index: int, shape: tuple[int, ...], rows: int | None) -> None:
+        if self.shapes is not None:
+            expected = self.shapes[index]
+            if rows is not None:
+                expected = TensorShape((rows,)).concatenate(expected)
+        elif rows is None:
+            return
+        else:
+            expected = TensorShape((rows, *shape[1:]))
+        if not expected.is_compatible_with(TensorShape(shape)):
+            raise errors.InvalidArgumentError(
+                None,
+                None,
+                f"Shape mismatch in tuple component {index}. "
+                f"Expected {shape_string(expected)}, got {shape_string(shape)}",
+            )
+
+    def _dequeue_batch(
+        self, n: int, up_to: bool, cancellation: CancellationManager | None
+    ) -> Future[Element]:
+        if self.shapes is None:
+            raise errors.InvalidArgumentError(
+                None,
+                None,
+                f"{self.label}'s DequeueMany and DequeueUpTo require the components to have specified shapes.",
+            )
+        if n < 0:
+            raise errors.InvalidArgumentError(
+                None, None, f"DequeueManyOp requested {n} < 0 elements"
+            )
+        if n == 0:
+            empty: Future[Element] = Future()
+            empty.set_result(self._batch([]))
+            return empty
+        return self._start(
+            self._dequeues, _Attempt(self._advance_dequeue, wanted=n, up_to=up_to), cancellation
+        )
+
+    # -- waiting in line ----------------------------------------------------------------------------
+
+    def _start(
+        self,
+        line: deque[_Attempt],
+        attempt: _Attempt,
+        cancellation: CancellationManager | None,
+    ) -> Future[Any]:
+        kind = "Enqueue" if line is self._enqueues else "Dequeue"
+        if cancellation is not None and cancellation.cancelled:
+            attempt.future.set_exception(_cancelled(kind))
+            return attempt.future
+        with self._lock:
+            line.append(attempt)
+            done = self._flush()
+        for other in done:
+            other.deliver()
+        if cancellation is not None and not attempt.finished:
+            attempt.cancellation = cancellation
+            attempt.token = cancellation.register(lambda _: self._cancel(line, attempt, kind))
+            if attempt.finished:  # by another thread, which may not have seen the token
+                cancellation.deregister(attempt.token)
+        return attempt.future
+
+    def _cancel(self, line: deque[_Attempt], attempt: _Attempt, kind: str) -> None:
+        with self._lock:
+            if attempt.finished:
+                return
+            line.remove(attempt)
+            self._abandon(attempt, kind)
+            done = [attempt, *self._flush()]
+        for other in done:
+            other.deliver()
+
+    def _abandon(self, attempt: _Attempt, kind: str) -> None:
+        """Fails an attempt that waits; the elements that a dequeue holds go back where they were."""
+        if kind == "Dequeue":
+            self._restore(attempt.elements)
+        attempt.finished, attempt.error = True, _cancelled(kind)
+
+    def _fail_all(self, line: deque[_Attempt], kind: str) -> list[_Attempt]:
+        gone = list(line)
+        line.clear()
+        for attempt in gone:
+            self._abandon(attempt, kind)
+        return gone
+
+    def _flush(self) -> list[_Attempt]:
+        """Advances both lines as far as they go; returns the attempts to deliver after the lock is released."""
+        done: list[_Attempt] = []
+        moved = True
+        while moved:
+            moved = False
+            for line in (self._enqueues, self._dequeues):
+                while line:
+                    attempt = line[0]
+                    progress = attempt.advance(attempt)
+                    moved = moved or progress != "none"
+                    if progress != "done":
+                        break
+                    line.popleft()
+                    attempt.finished = True
+                    done.append(attempt)
+        return done
+
+    def _advance_enqueue(self, attempt: _Attempt) -> Progress:
+        if self._closed:
+            attempt.error = errors.CancelledError(
+                None, None, f"{self.label} '{self.name}' is closed."
+            )
+            return "done"
+        elements, count = attempt.elements, 0
+        room = self.capacity - self._count()
+        while count < len(elements) and count < room:
+            self._push(elements[count])
+            count += 1
+        if count == len(elements):
+            return "done"
+        attempt.elements = elements[count:]
+        return "some" if count else "none"
+
+    def _advance_close(self, attempt: _Attempt) -> Progress:
+        if self._closed:
+            attempt.error = errors.CancelledError(
+                None, None, f"Queue '{self.name}' is already closed."
+            )
+        self._closed = True
+        return "done"
+
+    def _advance_dequeue(self, attempt: _Attempt) -> Progress:
+        size = self._count()
+        missing = attempt.wanted - len(attempt.elements)
+        if self._closed and size < missing:
+            self._restore(attempt.elements)
+            attempt.elements = []
+            if not attempt.up_to or self._count() == 0:
+                attempt.error = errors.OutOfRangeError(
+                    None,
+                    None,
+                    f"{self.label} '{self.name}' is closed and has insufficient elements "
+                    f"(requested {missing}, current size {size})",
+                )
+                return "done"
+            size = missing = attempt.wanted = self._count()
+        available = size if self._closed else size - self._reserve()
+        take = min(missing, available)
+        for _ in range(take):
+            attempt.elements.append(self._pop())
+        if take < missing:
+            return "some" if take > 0 else "none"
+        try:
+            attempt.result = (
+                attempt.elements[0] if attempt.single else self._batch(attempt.elements)
+            )
+        except Exception as error:
+            attempt.error = error
+        return "done"
+
+
+def _cancelled(kind: str) -> errors.CancelledError:
+    return errors.CancelledError(None, None, f"{kind} operation was cancelled")
+
+
+class FIFOQueue(Queue):
+    """First in, first out."""
+
+    label = "FIFOQueue"
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._elements: deque[Element] = deque()
+
+    def _count(self) -> int:
+        return len(self._elements)
+
+    def _push(self, element: Element) -> None:
+        self._elements.append(element)
+
+    def _pop(self) -> Element:
+        return self._elements.popleft()
+
+    def _restore(self, elements: list[Element]) -> None:
+        self._elements.extendleft(reversed(elements))
+
+
+class PaddingFIFOQueue(FIFOQueue):
+    """First in, first out; elements of a batch are padded with zeros (or "") to the largest of them.
+
+    Sizes that are unknown in `shapes` may differ between elements.
+    """
+
+    def _batch(self, elements: list[Element]) -> tuple[Any, ...]:
+        if not elements:
+            return super()._batch(elements)
+        columns = zip(*elements)
+        return tuple(
+            np.stack(column) if shape.is_fully_defined() else _stack_padded(column, dtype)
+            for column, shape, dtype in zip(columns, self.shapes or (), self.component_types)
+        )
+
+
+def _stack_padded(arrays: Sequence[Any], dtype: DType) -> Any:
+    sizes = [max(column) for column in zip(*(a.shape for a in arrays))]
+    fill: Any = b"" if dtype == dtypes.string else 0
+    out = np.full((len(arrays), *sizes), fill, dtype.as_numpy_dtype)
+    for row, array in zip(out, arrays):
+        row[tuple(slice(0, size) for size in array.shape)] = array
+    return out
+
+
+class RandomShuffleQueue(Queue):
+    """Takes elements out at random, leaving `min_after_dequeue` of them to choose from while it is open."""
+
+    label = "RandomShuffleQueue"
+
+    def __init__(
+        self,
+        *args: Any,
+        min_after_dequeue: int,
+        seeds: tuple[int, int],
+        words: Iterator[int],
+        **kwargs: Any,
+    ):
+        """`words` is an endless stream of random 32-bit words, made from `seeds`."""
+        super().__init__(*args, **kwargs)
+        self.min_after_dequeue = min_after_dequeue
+        self.seeds = seeds
+        self._words = words
+        self._elements: list[Element] = []
+
+    def _count(self) -> int:
+        return len(self._elements)
+
+    def _push(self, element: Element) -> None:
+        self._elements.append(element)
+
+    def _pop(self) -> Element:
+        elements = self._elements
+        index = next(self._words) % len(elements)
+        elements[index], elements[-1] = elements[-1], elements[index]
+        return elements.pop()
+
+    def _restore(self, elements: list[Element]) -> None:
+        self._elements.extend(elements)
+
+    def _reserve(self) -> int:
+        return self.min_after_dequeue
+
+
+class PriorityQueue(Queue):
+    """Takes the element with the smallest first component (an int64 scalar) out first; equals in order of arrival."""
+
+    label = "PriorityQueue"
+
+    def __init__(
+        self,
+        name: str,
+        component_types: Sequence[DType],
+        shapes: Sequence[TensorShape],
+        capacity: int = -1,
+    ):
+        """`component_types` and `shapes` do not count the priority."""
+        scalar = TensorShape(())
+        super().__init__(name, (dtypes.int64, *component_types), (scalar, *shapes), capacity)
+        self._heap: list[tuple[int, int, Element]] = []
+        self._serial = 0
+
+    def _count(self) -> int:
+        return len(self._heap)
+
+    def _push(self, element: Element) -> None:
+        heapq.heappush(self._heap, (int(element[0]), self._serial, element))
+        self._serial += 1
+
+    def _pop(self) -> Element:
+        return heapq.heappop(self._heap)[2]
+
+    def _restore(self, elements: list[Element]) -> None:
+        # Popped elements came before all that are left: number them from below.
+        lowest = min((serial for _, serial, _ in self._heap), default=self._serial)
+        for offset, element in enumerate(reversed(elements), start=1):
+            heapq.heappush(self._heap, (int(element[0]), lowest - offset, element))
