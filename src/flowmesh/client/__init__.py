@@ -1,0 +1,1 @@
+"""What a program holds of a cluster: sessions, fetches and feeds, timelines."""
