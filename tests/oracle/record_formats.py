@@ -244,7 +244,7 @@ def record_histograms():
     for dtype in ("float64", "float32"):
         for name, values in cases.items():
             with tf.Graph().as_default(), tf.Session() as session:
-                data = session.run(tf.summary.histogram("h", np.array(values, dtype)))
+                data = session.run(tf.summary.histogram("h", tf.constant(values, dtype)))
             histogram = tf.Summary.FromString(data).value[0].histo
             rows.append(
                 {

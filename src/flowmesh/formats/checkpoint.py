@@ -375,8 +375,7 @@ def merge_bundles(prefixes: Iterable[str], target: str, *, delete_old_dirs: bool
     for prefix in prefixes:
         _merge_one(_Index.load(prefix), merged, numbers)
     os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-    for path, number in numbers.items():
-        os.replace(path, data_path(target, number, len(numbers)))
+    _move({path: data_path(target, number, len(numbers)) for path, number in numbers.items()})
     _write_index(target, merged, len(numbers))
     for prefix in prefixes:
         if index_path(prefix) != index_path(target):
@@ -385,6 +384,19 @@ def merge_bundles(prefixes: Iterable[str], target: str, *, delete_old_dirs: bool
         if delete_old_dirs and os.path.dirname(prefix) != os.path.dirname(target):
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(prefix))
+
+
+def _move(moves: dict[str, str]) -> None:
+    for path in moves:
+        if not os.path.exists(path):
+            raise NotFoundError(None, None, f"{path}; No such file or directory")
+    if not moves.keys().isdisjoint(moves.values()):  # a file must not land on one still to move
+        staged = {f"{path}.tempstate": new for path, new in moves.items()}
+        for path, new in zip(moves, staged):
+            os.replace(path, new)
+        moves = staged
+    for path, new in moves.items():
+        os.replace(path, new)
 
 
 def _merge_one(
@@ -406,6 +418,8 @@ def _merge_one(
                 )
             known.slices.extend(entry.slices)
             continue
+        if not 0 <= entry.shard_id < index.shards:
+            raise _loss(index.prefix, f"there is no shard {entry.shard_id}")
         path = data_path(index.prefix, entry.shard_id, index.shards)
         entry.shard_id = numbers.setdefault(path, len(numbers))
         merged[key] = entry

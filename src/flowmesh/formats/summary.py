@@ -66,12 +66,14 @@ def histogram_proto(values: np.ndarray, name: str = "") -> HistogramProto:
     used = counts > 0
     # A used bucket is kept, and of a run of unused ones the last, whose limit ends the run.
     kept = used | np.append(used[1:], True)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total, squares = np.cumsum(flat)[-1], np.cumsum(flat * flat)[-1]
     return HistogramProto(
         min=float(flat.min()),
         max=float(flat.max()),
         num=float(flat.size),
-        sum=float(np.cumsum(flat)[-1]),
-        sum_squares=float(np.cumsum(flat * flat)[-1]),
+        sum=float(total),
+        sum_squares=float(squares),
         bucket_limit=limits[kept].tolist(),
         bucket=counts[kept].astype(np.float64).tolist(),
     )
