@@ -1,0 +1,51 @@
+# Everything a newcomer needs: `make run` shows Flowmesh at work, `make test` checks it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run test check lint types format bench oracle clean help
+
+help:
+	@echo "make run     train a digit classifier on a local cluster (1 ps, 2 workers)"
+	@echo "make test    all tests, the linter and the type checker"
+	@echo "make check   linter and type checker only"
+	@echo "make bench   benchmarks"
+	@echo "make clean   remove what these commands made"
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Flowmesh needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[examples]"
+	@touch $@
+
+$(VENV)/.dev: $(STAMP)
+	@echo "Installing what the tests need ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+run: $(STAMP)
+	@$(BIN)/python examples/digits/run.py
+
+test: $(VENV)/.dev check
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+check: lint types
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check src tests examples benchmarks
+	$(BIN)/ruff format --check src tests examples benchmarks
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format src tests examples benchmarks
+	$(BIN)/ruff check --fix src tests examples benchmarks
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist src/*.egg-info run
