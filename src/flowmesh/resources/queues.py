@@ -151,8 +151,9 @@ class Queue(Resource):
     ) -> Future[None]:
         """Adds the rows of `values` as elements, in order, as room appears."""
         shape = np.shape(values[0]) if values else ()
-        columns = self._checked(values, shape[0] if shape else 0)
-        elements = list(zip(*columns))
+        rows = shape[0] if shape else 0
+        columns = self._checked(values, rows)
+        elements = [tuple(column[i, ...] for column in columns) for i in range(rows)]
         return self._start(
             self._enqueues, _Attempt(self._advance_enqueue, elements=elements), cancellation
         )
@@ -221,7 +222,7 @@ class Queue(Resource):
                 "Wrong number of components in tuple. "
                 f"Expected {len(self.component_types)}, got {len(values)}",
             )
-        arrays = tuple(v if isinstance(v, np.ndarray) else np.asarray(v) for v in values)
+        arrays = tuple(_kept(v) for v in values)
         for i, (array, dtype) in enumerate(zip(arrays, self.component_types)):
             if array.dtype != dtype.as_numpy_dtype:
                 raise errors.InvalidArgumentError(
@@ -388,6 +389,20 @@ class Queue(Resource):
         except Exception as error:
             attempt.error = error
         return "done"
+
+
+def _kept(value: Any) -> np.ndarray:
+    """An array that nobody else can change: the value itself where that is certain, else a copy."""
+    if not isinstance(value, np.ndarray):
+        return np.array(value)
+    base: Any = value
+    while base is not None:
+        if not isinstance(base, np.ndarray) or base.flags.writeable:
+            value = value.copy()
+            value.flags.writeable = False
+            return value
+        base = base.base
+    return value
 
 
 def _cancelled(kind: str) -> errors.CancelledError:
