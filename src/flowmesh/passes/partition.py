@@ -1,0 +1,271 @@
+"""Partitioning: one graph per task (or per device), joined by `_Send` and `_Recv`.
+
+Rules
+  1. Each op is copied, with its name, attrs, device (the full one it was placed on) and origin, into the part of its device.
+  2. A tensor used in another part crosses once per part, however many ops use it there: `_Send` beside its
+     producer, `_Recv` on the device of its first consumer. A ref crosses as the value it refers to.
+  3. A control edge to another part is carried by an empty constant that waits for the op and is sent like a tensor.
+  4. A fed tensor is a `_Recv` with `client_terminated` in every part that uses it; a fetched tensor is a `_Send` with
+     `client_terminated` beside its producer. Their `tensor_name` is the tensor's name.
+  5. With `deferred`, feeds and fetches pass through the rendezvous of the step instead (partial runs): not client_terminated,
+     and marked by attr `_client` = "feed" or "fetch".
+  6. A receive whose value may be dead carries the condition for it in attr `_condition`.
+Precondition: `ops` are pruned for `feeds`, in topological order, and all placed.
+Postcondition: no edge leaves a part; a part's ops are created in topological order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from flowmesh.core import device_spec, dtypes, errors
+from flowmesh.core.shapes import TensorShape
+from flowmesh.graph import registry
+from flowmesh.graph.graph import Graph
+from flowmesh.graph.operation import Operation
+from flowmesh.graph.tensor import Tensor
+from flowmesh.passes import conditions
+
+_EMPTY = TensorShape([0])
+
+
+def partition(
+    ops: Sequence[Operation],
+    placement: Mapping[Operation, str],
+    feeds: Collection[Tensor] = (),
+    fetches: Iterable[Tensor] = (),
+    *,
+    key: Callable[[str], str] = device_spec.task_name,
+    incarnations: Mapping[str, int] | None = None,
+    deferred: bool = False,
+) -> dict[str, Graph]:
+    """The parts of a pruned and placed graph, by `key(full device name)`.
+
+    Args:
+      ops: the ops to run, in topological order.
+      placement: the full device name of each.
+      feeds: tensors whose values the caller gives.
+      fetches: tensors whose values the caller wants.
+      key: which part a device belongs to: by default its task; `str` makes one part per device.
+      incarnations: the incarnation of each device, by name (0 where missing).
+      deferred: whether feeds and fetches come and go while the run goes on (partial runs).
+    """
+    return _Partitioner(placement, feeds, key, incarnations or {}, deferred).run(ops, fetches)
+
+
+class _Partitioner:
+    def __init__(
+        self,
+        placement: Mapping[Operation, str],
+        feeds: Collection[Tensor],
+        key: Callable[[str], str],
+        incarnations: Mapping[str, int],
+        deferred: bool,
+    ) -> None:
+        self._placement = placement
+        self._fed = set(feeds)
+        self._fed_ops = {t.op for t in self._fed}
+        self._key = key
+        self._incarnations = incarnations
+        self._deferred = deferred
+        self._parts: dict[str, Graph] = {}
+        self._copies: dict[Operation, Operation] = {}
+        self._received: dict[tuple[Tensor | Operation, str], Operation] = {}
+        self._edges = 0
+        self._conditions: dict[Operation, conditions.Condition] = {}
+
+    def run(self, ops: Sequence[Operation], fetches: Iterable[Tensor]) -> dict[str, Graph]:
+        if any(op.type in conditions.SWITCHES for op in ops):
+            self._conditions = conditions.find_conditions(ops)
+        for op in ops:
+            self._copy(op)
+        for tensor in dict.fromkeys(fetches):
+            self._fetch(tensor)
+        return self._parts
+
+    def _part(self, part: str) -> Graph:
+        graph = self._parts.get(part)
+        if graph is None:
+            graph = self._parts[part] = Graph()
+        return graph
+
+    def _copy(self, op: Operation) -> None:
+        device = self._placement[op]
+        part = self._key(device)
+        inputs = [self._input(tensor, part, device) for tensor in op.inputs]
+        controls = [
+            self._control(control, part, device)
+            for control in op._control_inputs
+            if control not in self._fed_ops
+        ]
+        copy = self._part(part).create_operation(
+            op.definition,
+            inputs,
+            op.name + "/",
+            list(dict.fromkeys(controls)),
+            device,
+            [t.shape for t in op.outputs],
+        )
+        copy.extra_attrs = dict(op.extra_attrs)
+        copy.device = device
+        copy._frames = op._frames
+        self._copies[op] = copy
+
+    def _input(self, tensor: Tensor, part: str, device: str) -> Tensor:
+        if tensor in self._fed:
+            return self._feed(tensor, part, device)
+        source = self._placement[tensor.op]
+        if self._key(source) == part:
+            return self._copies[tensor.op].outputs[tensor.value_index]
+        received = self._received.get((tensor, part))
+        if received is None:
+            if tensor.dtype.base_dtype == dtypes.resource:
+                raise errors.InvalidArgumentError(
+                    None,
+                    tensor.op,
+                    f"Trying to access resource {tensor.op.name} located in device {source} from device {device}",
+                )
+            sent = self._copies[tensor.op].outputs[tensor.value_index]
+            received = self._transfer(sent, source, part, device, tensor.op.name)
+            self._note(received, conditions.tensor_condition(tensor, self._conditions))
+            self._received[tensor, part] = received
+        return received.outputs[0]
+
+    def _control(self, op: Operation, part: str, device: str) -> Operation:
+        source = self._placement[op]
+        if self._key(source) == part:
+            return self._copies[op]
+        received = self._received.get((op, part))
+        if received is None:
+            graph = self._part(self._key(source))
+            definition = _define("Const", value=np.zeros([0], np.float32), dtype=dtypes.float32)
+            token = graph.create_operation(
+                definition,
+                [],
+                graph.unique_name(f"{op.name}/_control_{self._edges}") + "/",
+                [self._copies[op]],
+                source,
+                [_EMPTY],
+            )
+            token.device = source
+            token._frames = op._frames
+            received = self._transfer(token.outputs[0], source, part, device, op.name)
+            self._note(received, self._conditions.get(op, conditions.ALWAYS))
+            self._received[op, part] = received
+        return received
+
+    def _transfer(
+        self, sent: Tensor, source: str, part: str, device: str, origin: str
+    ) -> Operation:
+        """Sends `sent` on `source` to `device`; returns the `_Recv`."""
+        number = self._edges
+        self._edges += 1
+        ends = {
+            "tensor_name": f"edge_{number}_{origin}".encode(),
+            "send_device": source.encode(),
+            "send_device_incarnation": self._incarnations.get(source, 0),
+            "recv_device": device.encode(),
+            "client_terminated": False,
+        }
+        base = sent.dtype.base_dtype
+        sending, receiving = self._part(self._key(source)), self._part(part)
+        self._add(sending, "_Send", f"{origin}/_send_{number}", [sent], source, sent.op, T=base, **ends)
+        return self._add(
+            receiving,
+            "_Recv",
+            f"{origin}/_recv_{number}",
+            [],
+            device,
+            sent.op,
+            shape=sent.shape,
+            tensor_type=base,
+            **ends,
+        )
+
+    @staticmethod
+    def _note(received: Operation, condition: conditions.Condition) -> None:
+        """Says on a receive under which condition its value is alive."""
+        if condition:
+            received.extra_attrs["_condition"] = conditions.encode(condition)
+
+    def _feed(self, tensor: Tensor, part: str, device: str) -> Tensor:
+        received = self._received.get((tensor, part))
+        if received is None:
+            received = self._add(
+                self._part(part),
+                "_Recv",
+                f"{tensor.op.name}/_feed_{tensor.value_index}",
+                [],
+                device,
+                tensor.op,
+                shape=tensor.shape,
+                tensor_type=tensor.dtype.base_dtype,
+                **self._client_end(tensor, device),
+            )
+            self._mark(received, b"feed")
+            self._received[tensor, part] = received
+        return received.outputs[0]
+
+    def _fetch(self, tensor: Tensor) -> None:
+        if tensor in self._fed:
+            raise errors.InvalidArgumentError(
+                None, tensor.op, f"Tensor {tensor.name} was both fed and fetched."
+            )
+        device = self._placement[tensor.op]
+        sent = self._copies[tensor.op].outputs[tensor.value_index]
+        send = self._add(
+            self._part(self._key(device)),
+            "_Send",
+            f"{tensor.op.name}/_fetch_{tensor.value_index}",
+            [sent],
+            device,
+            tensor.op,
+            T=tensor.dtype.base_dtype,
+            **self._client_end(tensor, device),
+        )
+        self._mark(send, b"fetch")
+
+    def _client_end(self, tensor: Tensor, device: str) -> dict[str, Any]:
+        return {
+            "tensor_name": tensor.name.encode(),
+            "send_device": device.encode(),
+            "send_device_incarnation": self._incarnations.get(device, 0),
+            "recv_device": device.encode(),
+            "client_terminated": not self._deferred,
+        }
+
+    def _mark(self, op: Operation, role: bytes) -> None:
+        if self._deferred:
+            op.extra_attrs["_client"] = role
+
+    def _add(
+        self,
+        graph: Graph,
+        op_type: str,
+        name: str,
+        inputs: Sequence[Tensor],
+        device: str,
+        origin: Operation,
+        shape: TensorShape | None = None,
+        **attrs: Any,
+    ) -> Operation:
+        op = graph.create_operation(
+            _define(op_type, **attrs),
+            inputs,
+            graph.unique_name(name) + "/",
+            (),
+            device,
+            [] if shape is None else [shape],
+        )
+        op.device = device
+        op._frames = origin._frames
+        if shape is not None and shape.key is not None:
+            op.extra_attrs["_output_shapes"] = (shape,)
+        return op
+
+
+def _define(op_type: str, **attrs: Any) -> Any:
+    return registry.lookup(op_type)(attrs)

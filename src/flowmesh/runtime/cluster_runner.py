@@ -1,0 +1,296 @@
+"""Running one cluster again and again: binding its state, and choosing between NumPy and XLA.
+
+The choice (`choose`) is a pure function of counts and sizes. The first run of a signature (shapes, dtypes, static values) is
+NumPy's unless the work is known to be worth a compilation at once; clusters with kernels that only XLA has are always compiled.
+
+A cluster that writes variables holds their locks, in an order that all clusters keep, from reading them to writing
+them: no update is ever lost. Random ops' states likewise.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Hashable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from flowmesh.core.errors import OpError
+from flowmesh.resources.variable import Variable
+from flowmesh.runtime import cost, numpy_exec
+from flowmesh.runtime.device import Device
+from flowmesh.runtime.failures import NodeFailure
+from flowmesh.runtime.program import Cell, Program
+from flowmesh.runtime.step import ImplicitState, SessionState
+from flowmesh.runtime.trace import TraceCollector
+from flowmesh.runtime.values import freeze, is_array, to_host
+from flowmesh.runtime.xla import CompiledProgram, count
+
+_log = logging.getLogger(__name__)
+
+MAX_SIGNATURES = 16
+"""Programs kept for one cluster; beyond that new signatures are run by NumPy."""
+_MAX_KNOWN = 512
+_MAX_STATIC_SIZE = 1024
+
+
+def choose(
+    mode: str, runs: int, work: int, ops: int, xla_only: bool = False, full: bool = False
+) -> str:
+    """"numpy" or "xla" for the next run of a signature that was run `runs` times with `work` each.
+
+    `mode` is "auto", "numpy" or "xla"; `full` tells that the cluster has as many programs as it may.
+    """
+    if mode == "numpy" or full:
+        return "numpy"
+    if mode == "xla" or xla_only:
+        return "xla"
+    return "xla" if cost.worth_compiling(runs, work, ops) else "numpy"
+
+
+class _Entry:
+    """What is known about one signature."""
+
+    __slots__ = ("broken", "compiled", "lock", "runs", "work")
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.work: int | None = None
+        self.compiled: CompiledProgram | None = None
+        self.broken = False
+        self.lock = threading.Lock()
+
+
+class ClusterRunner:
+    """One cluster of one executable. Thread-safe."""
+
+    def __init__(
+        self, program: Program, device: Device, mode: str, traceable: bool, label: str
+    ) -> None:
+        """`traceable`: whether XLA can run it at all; `label` names the cluster in logs and traces."""
+        self.program = program
+        self.device = device
+        self.label = label
+        self.work = program.static_work
+        """The work of the latest measured run; before it, what static shapes tell."""
+        self._mode = mode if traceable else "numpy"
+        self._entries: dict[Hashable, _Entry] = {}
+        self._lock = threading.Lock()
+        self._compiled = 0
+        self._warned = False
+
+    def run(
+        self, inputs: Sequence[Any], session: SessionState, trace: TraceCollector | None = None
+    ) -> list[Any]:
+        """The outputs for these inputs; variables and implicit states are updated.
+
+        Raises NodeFailure naming the op that failed.
+        """
+        program = self.program
+        registers = list(program.template)
+        cells: dict[int, Cell] = {}
+        for i, value in enumerate(inputs):
+            if isinstance(value, Variable):
+                cell = cells.get(id(value))
+                if cell is None:
+                    cell = cells[id(value)] = Cell(value, None)
+                value = cell
+            registers[i] = value
+        if not program.writes and not program.implicit:
+            self._read(registers)
+            return self._execute(registers, list(cells.values()), [], trace)
+        states = [session.implicit(op) for op in program.implicit]
+        with ExitStack() as held:
+            for lock in self._locks(registers, states):
+                held.enter_context(lock)
+            self._read(registers)
+            implicit = [state.value for state in states]
+            outputs = self._execute(registers, list(cells.values()), implicit, trace)
+            for cell in cells.values():
+                if cell.written:
+                    cell.variable.value = freeze(cell.value)
+            for state, value in zip(states, implicit):
+                state.value = value
+        return outputs
+
+    def _read(self, registers: list[Any]) -> None:
+        for i in self.program.read_inputs:
+            cell = registers[i]
+            if isinstance(cell, Cell):
+                cell.value = cell.variable.value
+
+    def _locks(self, registers: list[Any], states: Sequence[ImplicitState]) -> list[Any]:
+        """The locks to hold, in an order that all runs keep."""
+        locks = [registers[i].variable.lock for i in self.program.written_inputs]
+        locks += [state.lock for state in states]
+        return sorted(dict.fromkeys(locks), key=id)
+
+    # -- NumPy or XLA ----------------------------------------------------------------------------------
+
+    def _execute(
+        self,
+        registers: list[Any],
+        cells: list[Cell],
+        implicit: list[Any],
+        trace: TraceCollector | None,
+    ) -> list[Any]:
+        if self._mode == "numpy":
+            return self._by_numpy(registers, cells, implicit, trace, None)
+        entry = self._entry(registers, cells)
+        if entry is None or entry.broken:
+            return self._by_numpy(registers, cells, implicit, trace, entry)
+        if entry.compiled is None and self._choice(entry) == "numpy":
+            return self._by_numpy(registers, cells, implicit, trace, entry)
+        return self._by_xla(registers, cells, implicit, trace, entry)
+
+    def _choice(self, entry: _Entry) -> str:
+        program = self.program
+        work = program.static_work if entry.work is None else entry.work
+        arguments = (self._mode, entry.runs, work, len(program.ops), program.xla_only)
+        choice = choose(*arguments)
+        if choice == "xla" and self._compiled >= MAX_SIGNATURES:
+            self._warn_of_signatures()
+            return choose(*arguments, full=True)
+        return choice
+
+    def _warn_of_signatures(self) -> None:
+        if not self._warned:
+            self._warned = True
+            _log.warning(
+                "The cluster %s on %s was compiled for %d different shapes or static values; others are run by NumPy "
+                "from now on. Remedy: pad its inputs to a fixed shape, and make shape-like values constants.",
+                self.label,
+                self.device.name,
+                MAX_SIGNATURES,
+            )
+
+    def _entry(self, registers: list[Any], cells: list[Cell]) -> _Entry | None:
+        """The entry of this run's signature, or None when it has none that could be compiled."""
+        key = self._signature(registers, cells)
+        if key is None:
+            return None
+        entry = self._entries.get(key)
+        if entry is None:
+            with self._lock:
+                if len(self._entries) >= _MAX_KNOWN:
+                    return None
+                entry = self._entries.setdefault(key, _Entry())
+        return entry
+
+    def _signature(self, registers: list[Any], cells: list[Cell]) -> Hashable:
+        parts: list[Any] = []
+        static = self.program.static_inputs
+        for i in range(len(self.program.inputs)):
+            value = registers[i]
+            if isinstance(value, Cell):
+                parts.append(cells.index(value))
+            elif not is_array(value):
+                return None
+            elif i in static:
+                if value.size > _MAX_STATIC_SIZE:
+                    return None
+                value = registers[i] = to_host(value)
+                parts.append((value.shape, value.dtype, value.tobytes()))
+            else:
+                parts.append((value.shape, value.dtype))
+        for cell in cells:
+            held = cell.variable.value
+            parts.append(None if held is None else (held.shape, held.dtype, cell.value is None))
+        return tuple(parts)
+
+    def _by_numpy(
+        self,
+        registers: list[Any],
+        cells: list[Cell],
+        implicit: list[Any],
+        trace: TraceCollector | None,
+        entry: _Entry | None,
+    ) -> list[Any]:
+        program = self.program
+        measure = entry is not None and entry.work is None
+        work = numpy_exec.interpret(program, registers, implicit, self.device, measure, trace)
+        count("numpy_runs")
+        if entry is not None:
+            entry.runs += 1
+            if measure:
+                self.work = entry.work = work
+        outputs = [registers[r] for r in program.output_registers]
+        return [v.variable if isinstance(v, Cell) else v for v in outputs]
+
+    def _by_xla(
+        self,
+        registers: list[Any],
+        cells: list[Cell],
+        implicit: list[Any],
+        trace: TraceCollector | None,
+        entry: _Entry,
+    ) -> list[Any]:
+        start = trace.now() if trace is not None else 0
+        compiled = entry.compiled
+        if compiled is None:
+            with entry.lock:
+                if entry.compiled is None and not entry.broken:
+                    outputs = self._compile(registers, cells, implicit, entry)
+                    if outputs is not None:
+                        return self._traced(outputs, trace, start)
+                compiled = entry.compiled
+            if compiled is None:
+                return self._by_numpy(registers, cells, implicit, trace, entry)
+        outputs = compiled(registers, cells, implicit)
+        count("xla_runs")
+        entry.runs += 1
+        return self._traced(outputs, trace, start)
+
+    def _compile(
+        self, registers: list[Any], cells: list[Cell], implicit: list[Any], entry: _Entry
+    ) -> list[Any] | None:
+        """Compiles and runs; None when the cluster cannot be traced, in which case nothing has changed."""
+        _log.debug(
+            "Compiling %s on %s: %d ops, run %d, work %s",
+            self.label,
+            self.device.name,
+            len(self.program.ops),
+            entry.runs + 1,
+            self.program.static_work if entry.work is None else entry.work,
+        )
+        try:
+            compiled = CompiledProgram(self.program, self.device, registers, cells, self.label)
+            outputs = compiled(registers, cells, implicit)
+        except NodeFailure as failure:
+            if isinstance(failure.cause, OpError):
+                raise
+            self._give_up(entry, failure.cause, failure.op.name)
+            return None
+        except Exception as exc:
+            self._give_up(entry, exc, self.label)
+            return None
+        entry.compiled = compiled
+        entry.runs += 1
+        with self._lock:
+            self._compiled += 1
+        count("xla_runs")
+        return outputs
+
+    def _give_up(self, entry: _Entry, exc: BaseException, where: str) -> None:
+        entry.broken = True
+        count("fallbacks")
+        _log.debug("%s cannot be traced (%s: %s): %s is run by NumPy", where, type(exc).__name__, exc, self.label)
+
+    def _traced(self, outputs: list[Any], trace: TraceCollector | None, start: int) -> list[Any]:
+        """Records a run of the XLA program: its time shared out among its ops by their estimated work."""
+        if trace is None:
+            return outputs
+        for value in outputs:
+            if hasattr(value, "block_until_ready"):
+                value.block_until_ready()
+        end = trace.now()
+        produced = dict(zip(self.program.outputs, outputs))
+        shares = [cost.static_work(op) for op in self.program.ops]
+        total, done = sum(shares) or 1, 0
+        for op, share in zip(self.program.ops, shares):
+            at = start + (end - start) * done // total
+            done += share
+            until = start + (end - start) * done // total
+            values = [produced[t] for t in op.outputs if t in produced]
+            trace.record(self.device.name, op.name, f"{numpy_exec.label(op)} in {self.label}", at, until, values, start)
+        return outputs

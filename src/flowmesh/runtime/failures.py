@@ -1,0 +1,74 @@
+"""What an exception in a unit is called: an `OpError` that names the node, as TensorFlow words it."""
+
+from __future__ import annotations
+
+import re
+
+from flowmesh.core import errors
+from flowmesh.core.errors import OpError
+from flowmesh.graph.operation import Operation
+
+# XLA begins its messages with the name of a status code.
+_XLA_STATUS = re.compile(r"^([A-Z_]+): ")
+_XLA_CODES = {
+    "CANCELLED": errors.CANCELLED,
+    "INVALID_ARGUMENT": errors.INVALID_ARGUMENT,
+    "DEADLINE_EXCEEDED": errors.DEADLINE_EXCEEDED,
+    "NOT_FOUND": errors.NOT_FOUND,
+    "RESOURCE_EXHAUSTED": errors.RESOURCE_EXHAUSTED,
+    "FAILED_PRECONDITION": errors.FAILED_PRECONDITION,
+    "ABORTED": errors.ABORTED,
+    "OUT_OF_RANGE": errors.OUT_OF_RANGE,
+    "UNIMPLEMENTED": errors.UNIMPLEMENTED,
+    "UNAVAILABLE": errors.UNAVAILABLE,
+}
+_PLACEHOLDERS = ("Placeholder", "PlaceholderV2")
+
+
+class NodeFailure(Exception):
+    """Carries an exception together with the op that raised it, from the inside of a cluster to its edge."""
+
+    def __init__(self, op: Operation, cause: BaseException) -> None:
+        super().__init__(op.name)
+        self.op = op
+        self.cause = cause
+
+
+def describe(op: Operation) -> str:
+    """`[[node x (defined at file:line) ]]`, or `[[{{node x}}]]` for the client to complete when the origin is unknown."""
+    if op.defined_at:
+        return f"[[node {op.name} (defined at {op.defined_at}) ]]"
+    return f"[[{{{{node {op.name}}}}}]]"
+
+
+def annotate(op: Operation | None, exc: BaseException) -> OpError:
+    """`exc` as an OpError of the fitting class that tells which node failed; one that tells already is returned as it is."""
+    if isinstance(exc, NodeFailure):
+        op, exc = exc.op, exc.cause
+    if isinstance(exc, OpError):
+        error = exc
+    else:
+        error = _from_xla(exc) or errors.from_exception(exc)
+    if op is None or "[[" in error.message:
+        return error
+    message = error.message
+    if op.type in _PLACEHOLDERS:
+        message = message.replace(
+            "placeholder tensor with dtype", f"placeholder tensor '{op.name}' with dtype"
+        )
+    named = errors.make(error.error_code, f"{message}\n\t {describe(op)}", None, op)
+    named.__cause__ = exc.__cause__ if exc is error else exc
+    return named
+
+
+def _from_xla(exc: BaseException) -> OpError | None:
+    if "Xla" not in type(exc).__name__ and "Jax" not in type(exc).__name__:
+        return None
+    text = str(exc)
+    found = _XLA_STATUS.match(text)
+    code = _XLA_CODES.get(found.group(1)) if found else None
+    if code is None or found is None:
+        return None
+    error = errors.make(code, text[found.end() :])
+    error.__cause__ = exc
+    return error

@@ -1,0 +1,133 @@
+"""Host ops as the executor runs them, and the variables that a part names."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from flowmesh.core.shapes import TensorShape, as_shape
+from flowmesh.graph.op_def import HostContext
+from flowmesh.graph.operation import Operation
+from flowmesh.resources.manager import ResourceManager
+from flowmesh.resources.variable import Variable
+from flowmesh.runtime.numpy_exec import label
+from flowmesh.runtime.schedule import Task
+from flowmesh.runtime.step import SessionState, StepContext
+from flowmesh.runtime.values import as_output, read_only_view, to_host
+
+_log = logging.getLogger(__name__)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def find_variable(op: Operation, resources: ResourceManager) -> Variable:
+    """The variable that a VariableV2, Variable or VarHandleOp names, made when it does not exist."""
+    attrs = op.definition.attrs
+    container = _text(attrs.get("container", b""))
+    name = _text(attrs.get("shared_name", b"")) or op.name
+    is_resource = not op.outputs[0].dtype._is_ref_dtype
+
+    def make() -> Variable:
+        shape: TensorShape = as_shape(attrs["shape"])
+        if op.type == "Variable" and not shape.ndims:
+            shape = TensorShape(None)
+        return Variable(
+            name,
+            attrs["dtype"],
+            shape,
+            container=container or resources.default_container,
+            device=op.device,
+            is_resource=is_resource,
+        )
+
+    return resources.lookup_or_create(container, name, Variable, make)
+
+
+class HostRunner:
+    """One host op of one executable."""
+
+    def __init__(
+        self,
+        task: Task,
+        resources: ResourceManager,
+        session: SessionState,
+        files: Any = None,
+        log: Callable[[str], None] | None = None,
+    ) -> None:
+        op = task.op
+        definition = op.definition
+        self._op = op
+        self._run = definition.run
+        self._resources = resources
+        self._session = session
+        self._files = files
+        self._log = log or _log.info
+        self._reads = task.reads_refs
+        self._container = _text(definition.attrs.get("container", b""))
+        self._grouped = any(arg.is_list for arg in definition.input_args)
+        self._dtypes = [t.dtype.base_dtype for t in op.outputs]
+        self._lists = tuple(arg.is_list for arg in definition.output_args)
+
+    def run(self, inputs: Sequence[Any], step: StepContext) -> Any:
+        """The outputs, or a Future (of what `outputs` takes) when the op has to wait."""
+        op = self._op
+        values: list[Any] = []
+        for value, reads in zip(inputs, self._reads):
+            if isinstance(value, Variable):
+                values.append(to_host(value.read()) if reads else value)
+            else:
+                values.append(to_host(value))
+        if self._grouped:
+            values = op.definition.group_inputs(values)
+        context = HostContext(
+            name=op.name,
+            device=op.device,
+            resources=self._resources,
+            container=self._container,
+            step_id=step.step_id,
+            cancellation=step.cancellation,
+            state=self._session.node_state(op.name),
+            files=self._files,
+            log=self._log,
+        )
+        trace = step.trace
+        if trace is None:
+            result = self._run(context, *values)  # type: ignore[misc]
+            return result if isinstance(result, Future) else self.outputs(result)
+        start = trace.now()
+        result = self._run(context, *values)  # type: ignore[misc]
+        if isinstance(result, Future):
+            result.add_done_callback(
+                lambda _: trace.record(op.device, op.name, label(op), start, trace.now())
+            )
+            return result
+        outputs = self.outputs(result)
+        trace.record(op.device, op.name, label(op), start, trace.now(), outputs)
+        return outputs
+
+    def outputs(self, result: Any) -> list[Any]:
+        """What `run` returned as one runtime value for each output."""
+        expected = len(self._lists)
+        if expected == 0:
+            return []
+        if expected == 1:
+            if isinstance(result, tuple) and len(result) == 1:
+                (result,) = result
+            parts: Sequence[Any] = (result,)
+        else:
+            parts = result
+        flat: list[Any] = []
+        for part, is_list in zip(parts, self._lists):
+            if is_list:
+                flat.extend(part)
+            else:
+                flat.append(part)
+        if len(flat) != len(self._dtypes):
+            raise AssertionError(
+                f"{self._op.type} gave {len(flat)} values for {len(self._dtypes)} outputs"
+            )
+        return [read_only_view(as_output(v, d)) for v, d in zip(flat, self._dtypes)]

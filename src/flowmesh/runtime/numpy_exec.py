@@ -1,0 +1,95 @@
+"""Interpreting a cluster with NumPy. Kernels that only XLA has are run one by one through `jax.numpy`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flowmesh.runtime.cost import measured_work
+from flowmesh.runtime.device import Device, load_jax
+from flowmesh.runtime.program import Instruction, Program, invoke
+from flowmesh.runtime.trace import TraceCollector
+from flowmesh.runtime.values import to_host
+
+
+def interpret(
+    program: Program,
+    registers: list[Any],
+    implicit: list[Any],
+    device: Device,
+    measure: bool = False,
+    trace: TraceCollector | None = None,
+) -> int:
+    """Runs the program in place; returns the work it was when `measure`, else 0.
+
+    `registers` hold inputs (arrays of any kind) and cells; afterwards they hold the outputs. Raises NodeFailure.
+    """
+    for i in range(len(program.inputs)):
+        if i not in program.handles:
+            registers[i] = to_host(registers[i])
+    for position, state in enumerate(implicit):
+        implicit[position] = to_host(state)
+
+    def call(instruction: Instruction, arguments: list[Any]) -> Any:
+        arguments = [to_host(a) for a in arguments] if not instruction.plain else arguments
+        if instruction.op.definition.xla_only:
+            return _eager(instruction, arguments, implicit, device)
+        return invoke(instruction, np, arguments, implicit)
+
+    total = 0
+
+    def observe(instruction: Instruction, arguments: list[Any], outputs: Sequence[Any]) -> None:
+        nonlocal total
+        total += measured_work(instruction.op, arguments, outputs)
+
+    with np.errstate(all="ignore"):
+        if trace is not None:
+            program.evaluate(registers, implicit, _Timed(call, trace, device.name), observe)
+        else:
+            program.evaluate(registers, implicit, call, observe if measure else None)
+    return total
+
+
+def _eager(
+    instruction: Instruction, arguments: list[Any], implicit: list[Any], device: Device
+) -> Any:
+    """One kernel by `jax.numpy`, with NumPy values in and out."""
+    jax = load_jax()
+    with jax.default_device(device.jax_device()):
+        wanted = [
+            a if i in instruction.needs_static or not isinstance(a, np.ndarray) else jax.numpy.asarray(a)
+            for i, a in enumerate(arguments)
+        ]
+        result = invoke(instruction, jax.numpy, wanted, implicit)
+    return _fetched(result)
+
+
+def _fetched(result: Any) -> Any:
+    if isinstance(result, (tuple, list)):
+        return type(result)(_fetched(r) for r in result)
+    return to_host(result)
+
+
+class _Timed:
+    """Calls a kernel and records when it ran."""
+
+    def __init__(self, call: Any, trace: TraceCollector, device: str) -> None:
+        self._call = call
+        self._trace = trace
+        self._device = device
+
+    def __call__(self, instruction: Instruction, arguments: list[Any]) -> Any:
+        start = self._trace.now()
+        result = self._call(instruction, arguments)
+        end = self._trace.now()
+        outputs = result if isinstance(result, (tuple, list)) else (result,)
+        self._trace.record(self._device, instruction.op.name, label(instruction.op), start, end, outputs)
+        return result
+
+
+def label(op: Any) -> str:
+    """`name = Op(input, ^control)`: what a timeline shows for a node."""
+    names = [t._as_node_def_input() for t in op.inputs] + [f"^{c.name}" for c in op._control_inputs]
+    return f"{op.name} = {op.type}({', '.join(names)})"

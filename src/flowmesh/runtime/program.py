@@ -1,0 +1,332 @@
+"""A cluster as a straight-line program over registers: the same one is interpreted with NumPy and traced for XLA.
+
+Registers hold the cluster's inputs, constants and intermediate values. A register of a ref or resource holds a `Cell`:
+the variable with its value so far, so that state is threaded through the program in the order of its instructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from enum import IntEnum
+from typing import Any
+
+from flowmesh.core import dtypes
+from flowmesh.graph.op_def import ArgDef
+from flowmesh.graph.operation import Operation
+from flowmesh.graph.tensor import Tensor
+from flowmesh.passes import op_traits
+from flowmesh.resources.variable import Variable
+from flowmesh.runtime.cost import static_work
+from flowmesh.runtime.failures import NodeFailure
+from flowmesh.runtime.values import as_output
+
+
+class Mode(IntEnum):
+    """How an instruction takes an input."""
+
+    VALUE = 0
+    READ = 1
+    """The value of the variable in the register."""
+    WRITE = 2
+    """Nothing: the variable is overwritten."""
+    OBJECT = 3
+    """The resource itself."""
+
+
+class Cell:
+    """A variable during one run of a program."""
+
+    __slots__ = ("value", "variable", "written")
+
+    def __init__(self, variable: Variable, value: Any) -> None:
+        self.variable = variable
+        self.value = value
+        self.written = False
+
+    def read(self) -> Any:
+        """The value so far; the variable's own error when it has none."""
+        if self.value is None:
+            raise self.variable.uninitialized_error()
+        return self.value
+
+
+class Instruction:
+    """One op of the program."""
+
+    __slots__ = (
+        "aliases",
+        "checks_shape",
+        "compute",
+        "drops",
+        "dtypes",
+        "grouped",
+        "implicit",
+        "inputs",
+        "list_outputs",
+        "needs_static",
+        "op",
+        "outputs",
+        "plain",
+        "writes",
+    )
+
+    def __init__(self, op: Operation, registers: dict[Tensor, int], implicit: int) -> None:
+        definition = op.definition
+        wanted = definition.flat_input_args()
+        self.op = op
+        self.compute: Callable[..., Any] = definition.compute
+        self.implicit = implicit
+        self.inputs = tuple(
+            (registers[tensor], _mode(tensor, arg)) for tensor, arg in zip(op.inputs, wanted)
+        )
+        self.plain = all(mode is Mode.VALUE for _, mode in self.inputs)
+        self.grouped = any(arg.is_list for arg in definition.input_args)
+        self.writes = tuple(
+            register
+            for (register, _), arg in zip(self.inputs, wanted)
+            if arg.access in ("write", "update")
+        )
+        self.checks_shape = bool(definition.attrs.get("validate_shape", False))
+        self.list_outputs: tuple[bool, ...] = ()
+        self.outputs: tuple[int, ...] = ()
+        self.dtypes: tuple[dtypes.DType, ...] = ()
+        self.aliases: tuple[tuple[int, int], ...] = ()
+        self.drops: tuple[int, ...] = ()
+        self.needs_static = frozenset(op_traits.static_input_indices(op))
+        self._bind_outputs(registers)
+
+    def _bind_outputs(self, registers: dict[Tensor, int]) -> None:
+        op = self.op
+        by_name = {
+            arg.name: register
+            for (register, _), arg in zip(self.inputs, op.definition.flat_input_args())
+        }
+        outputs: list[int] = []
+        kinds: list[dtypes.DType] = []
+        aliases: list[tuple[int, int]] = []
+        lists: list[bool] = []
+        flat = iter(op.outputs)
+        for arg in op.definition.output_args:
+            tensors = [next(flat) for _ in op.definition.arg_dtypes(arg)]
+            if arg.alias is not None:
+                aliases.append((registers[tensors[0]], by_name[arg.alias]))
+                continue
+            lists.append(arg.is_list)
+            outputs += [registers[t] for t in tensors]
+            kinds += [t.dtype.base_dtype for t in tensors]
+        self.outputs, self.dtypes = tuple(outputs), tuple(kinds)
+        self.aliases, self.list_outputs = tuple(aliases), tuple(lists)
+
+    def arguments(self, registers: list[Any]) -> list[Any]:
+        """The flat inputs of the kernel."""
+        if self.plain:
+            return [registers[r] for r, _ in self.inputs]
+        values = []
+        for register, mode in self.inputs:
+            value = registers[register]
+            if mode is Mode.READ:
+                value = value.read() if isinstance(value, Cell) else value
+            elif mode is Mode.WRITE:
+                value = None
+            elif mode is Mode.OBJECT and isinstance(value, Cell):
+                value = value.variable
+            values.append(value)
+        return values
+
+    def store(self, registers: list[Any], implicit: list[Any], result: Any) -> Sequence[Any]:
+        """Puts what the kernel returned where it belongs; returns the flat outputs."""
+        head = (self.implicit >= 0) + len(self.writes)
+        if not head and len(self.outputs) == 1 and not self.list_outputs[0]:
+            if type(result) is tuple:
+                (result,) = result
+            registers[self.outputs[0]] = result = as_output(result, self.dtypes[0])
+        else:
+            result = self._store_many(registers, implicit, result, head)
+        for target, source in self.aliases:
+            registers[target] = registers[source]
+        return result if type(result) is list else (result,)
+
+    def _store_many(
+        self, registers: list[Any], implicit: list[Any], result: Any, head: int
+    ) -> list[Any]:
+        parts = self._parts(result, head + len(self.list_outputs))
+        at = 0
+        if self.implicit >= 0:
+            implicit[self.implicit] = parts[0]
+            at = 1
+        for register in self.writes:
+            cell = registers[register]
+            value = as_output(parts[at], cell.variable.dtype.base_dtype)
+            if self.checks_shape:
+                cell.variable.check_shape(tuple(value.shape))
+            cell.value, cell.written = value, True
+            at += 1
+        flat: list[Any] = []
+        for part, is_list in zip(parts[at:], self.list_outputs):
+            if is_list:
+                flat.extend(part)
+            else:
+                flat.append(part)
+        if len(flat) != len(self.outputs):
+            raise AssertionError(
+                f"{self.op.type} returned {len(flat)} values for {len(self.outputs)} outputs"
+            )
+        flat = [as_output(v, d) for v, d in zip(flat, self.dtypes)]
+        for register, value in zip(self.outputs, flat):
+            registers[register] = value
+        return flat
+
+    def _parts(self, result: Any, expected: int) -> Sequence[Any]:
+        if expected == 1:
+            if type(result) is tuple and len(result) == 1:
+                return result
+            return (result,)
+        if expected == 0:
+            return ()
+        if len(result) != expected:
+            raise AssertionError(f"{self.op.type} returned {len(result)} things, not {expected}")
+        return tuple(result)
+
+
+def _mode(tensor: Tensor, arg: ArgDef) -> Mode:
+    if arg.access == "write":
+        return Mode.WRITE
+    if arg.access is not None:
+        return Mode.READ
+    if arg.ref or tensor.dtype == dtypes.resource:
+        return Mode.OBJECT
+    return Mode.READ if tensor.dtype._is_ref_dtype else Mode.VALUE
+
+
+class Program:
+    """The instructions of a cluster, its inputs, outputs and state.
+
+    `inputs` are the tensors that come from outside, `outputs` those that are used outside (`wanted`), constants
+    are built in. `static_inputs` are the positions of inputs whose values have to be known to trace the program.
+    """
+
+    def __init__(
+        self,
+        ops: Sequence[Operation],
+        constants: dict[Tensor, Any],
+        wanted: Collection[Tensor],
+    ) -> None:
+        self.ops = tuple(ops)
+        inside = set(ops)
+        registers: dict[Tensor, int] = {}
+        self.inputs: list[Tensor] = []
+        self.constants: list[tuple[int, Any]] = []
+        for tensor in dict.fromkeys(t for op in ops for t in op.inputs):
+            if tensor.op not in inside and tensor not in constants:
+                registers[tensor] = len(self.inputs)
+                self.inputs.append(tensor)
+        for tensor in dict.fromkeys(t for op in ops for t in op.inputs):
+            if tensor.op not in inside and tensor in constants:
+                registers[tensor] = len(registers)
+                self.constants.append((registers[tensor], constants[tensor]))
+        for op in ops:
+            for tensor in op.outputs:
+                registers[tensor] = len(registers)
+        self.size = len(registers)
+        self.implicit = [op for op in ops if op.definition.implicit_state]
+        numbers = {op: i for i, op in enumerate(self.implicit)}
+        self.instructions = [Instruction(op, registers, numbers.get(op, -1)) for op in ops]
+        self.outputs = [t for op in ops for t in op.outputs if t in wanted]
+        self.output_registers = [registers[t] for t in self.outputs]
+        self.handles = self._find_handles()
+        self.read_inputs, self.written_inputs = self._find_accesses()
+        self.writes = bool(self.written_inputs)
+        self.xla_only = any(op.definition.xla_only for op in ops)
+        self.static_work = sum(static_work(op) for op in ops)
+        self.static_inputs, self.folded = self._find_static()
+        self._find_drops()
+        self.template: list[Any] = [None] * self.size
+        for register, value in self.constants:
+            self.template[register] = value
+
+    def _find_handles(self) -> frozenset[int]:
+        """The inputs that may be variables."""
+        return frozenset(
+            i
+            for i, t in enumerate(self.inputs)
+            if t.dtype._is_ref_dtype or t.dtype == dtypes.resource
+        )
+
+    def _find_accesses(self) -> tuple[frozenset[int], frozenset[int]]:
+        """The inputs whose variables are read, and those whose variables are written."""
+        origin = {i: i for i in self.handles}
+        reads: set[int] = set()
+        writes: set[int] = set()
+        for instruction in self.instructions:
+            for register, mode in instruction.inputs:
+                if mode is Mode.READ and register in origin:
+                    reads.add(origin[register])
+            writes.update(origin[r] for r in instruction.writes if r in origin)
+            for target, source in instruction.aliases:
+                if source in origin:
+                    origin[target] = origin[source]
+        return frozenset(reads), frozenset(writes)
+
+    def _find_static(self) -> tuple[frozenset[int], frozenset[Operation]]:
+        """The inputs, and the ops inside, on whose values a static input depends."""
+        inside = {op: i for i, op in enumerate(self.ops)}
+        positions = {t: i for i, t in enumerate(self.inputs)}
+        found: set[int] = set()
+        folded: set[Operation] = set()
+        stack = [
+            op.inputs[i] for op in self.ops for i in op_traits.static_input_indices(op)
+        ]
+        while stack:
+            tensor = stack.pop()
+            if tensor in positions:
+                found.add(positions[tensor])
+            elif tensor.op in inside and tensor.op not in folded:
+                folded.add(tensor.op)
+                if tensor.op.type not in op_traits.SHAPE_OPS:
+                    stack.extend(tensor.op.inputs)
+        return frozenset(found), frozenset(folded)
+
+    def _find_drops(self) -> None:
+        """Lets go of each value after its last use."""
+        keep = set(self.output_registers) | {r for r, _ in self.constants}
+        keep |= set(range(len(self.inputs)))
+        seen: set[int] = set()
+        for instruction in reversed(self.instructions):
+            used = [r for r, _ in instruction.inputs] + list(instruction.outputs)
+            used += [target for target, _ in instruction.aliases]
+            instruction.drops = tuple(r for r in dict.fromkeys(used) if r not in seen and r not in keep)
+            seen.update(used)
+
+    def evaluate(
+        self,
+        registers: list[Any],
+        implicit: list[Any],
+        call: Callable[[Instruction, list[Any]], Any],
+        observe: Callable[[Instruction, list[Any], Sequence[Any]], None] | None = None,
+    ) -> None:
+        """Runs the instructions in order; `call` runs one kernel, `observe` hears of each with its inputs and outputs.
+
+        Raises NodeFailure when an instruction fails.
+        """
+        for instruction in self.instructions:
+            try:
+                arguments = instruction.arguments(registers)
+                result = call(instruction, arguments)
+                outputs = instruction.store(registers, implicit, result)
+            except NodeFailure:
+                raise
+            except Exception as exc:
+                raise NodeFailure(instruction.op, exc) from exc
+            if observe is not None:
+                observe(instruction, arguments, outputs)
+            for register in instruction.drops:
+                registers[register] = None
+
+
+def invoke(instruction: Instruction, xp: Any, arguments: list[Any], implicit: list[Any]) -> Any:
+    """Calls the kernel with its arguments grouped as declared, the implicit state first."""
+    if instruction.grouped:
+        arguments = instruction.op.definition.group_inputs(arguments)
+    if instruction.implicit >= 0:
+        return instruction.compute(xp, implicit[instruction.implicit], *arguments)
+    return instruction.compute(xp, *arguments)
