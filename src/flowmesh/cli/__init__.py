@@ -1,0 +1,1 @@
+"""The ``flowmesh`` command: one module per sub-command, each imported when it is asked for."""
