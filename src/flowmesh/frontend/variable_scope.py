@@ -332,7 +332,7 @@ class variable_scope:
             own = given.name.rpartition("/")[2]
             without = given.original_name_scope
         else:
-            own = given or full_name.rpartition("/")[2]
+            own = given or self._default_name or ""
             without = get_default_graph().get_name_scope()
         if not own:
             yield without

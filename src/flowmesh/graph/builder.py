@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
@@ -29,9 +30,17 @@ def build(cls: type[OpDef], *args: Any, name: str | None = None, **kwargs: Any) 
         old, state.name_stack = state.name_stack, scope
         try:
             inputs, attrs = _solve(cls, values, given)
+            definition = cls(attrs)
+            with ExitStack() as stack:
+                if any(
+                    arg.ref for arg in cls.input_args
+                ):  # an op runs where the variables it takes live
+                    for tensor, arg in zip(inputs, definition.flat_input_args()):
+                        if arg.ref:
+                            stack.enter_context(graph.colocate_with(tensor.op))
+                op = graph.create_operation(definition, inputs, scope + "/")
         finally:
             state.name_stack = old
-        op = graph.create_operation(cls(attrs), inputs, scope + "/")
     return outputs_of(op)
 
 

@@ -273,13 +273,13 @@ class ScopedGraph:
         state = self._state
         if state.devices:
             self._apply_device_functions(op)
-        if state.colocation:
-            self._apply_colocation(op)
         if state.attrs:
             for name, value in state.attrs.items():
                 value = value(op.node_def) if callable(value) else value
                 if value is not None:
                     op.extra_attrs[name] = value
+        if state.colocation:
+            self._apply_colocation(op)
         if state.gradient_overrides and op.type in state.gradient_overrides:
             op.extra_attrs["_gradient_op_type"] = state.gradient_overrides[op.type].encode()
         if (

@@ -1,0 +1,1 @@
+"""Summaries: nodes that describe a step, and the event files that TensorBoard reads."""

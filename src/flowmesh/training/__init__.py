@@ -1,0 +1,1 @@
+"""What programs call around a session: optimizers, savers, coordinators, supervisors."""
