@@ -1,0 +1,198 @@
+"""What a master and a worker can be asked to do: the same methods in process and over gRPC.
+
+Arguments are plain objects; messages only where programs hold messages themselves (ConfigProto, RunOptions, RunMetadata,
+ServerDef). Methods of a worker return Futures, for a master asks many workers at once; none of them blocks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowmesh.core.cancellation import CancellationManager
+from flowmesh.core.deadline import Deadline
+from flowmesh.graph.graph import Graph
+
+NEVER = Deadline()
+
+
+@dataclass(frozen=True)
+class DeviceAttributes:
+    """A device of some task, as far as other tasks need to know it."""
+
+    name: str
+    device_type: str
+    memory_limit: int = 0
+    incarnation: int = 0
+    physical_device_desc: str = ""
+    bus_id: int = 0
+    numa_node: int = 0
+
+
+@dataclass
+class RunGraphCall:
+    """One run of a registered graph, or one piece of a run that is fed and fetched piecewise."""
+
+    session_handle: str
+    graph_handle: str
+    step_id: int
+    feeds: Mapping[str, Any] = field(default_factory=dict)
+    """Values by tensor name."""
+    fetches: Sequence[str] = ()
+    """Names of the tensors whose values are wanted."""
+    trace: bool = False
+    partition_graphs: bool = False
+    partial: bool = False
+    last: bool = False
+    """Whether this is the last piece: the run is over when it returns."""
+
+
+@dataclass
+class RunGraphResult:
+    """What a run gave back."""
+
+    tensors: dict[str, Any]
+    step_stats: Any = None
+    """A StepStats message, when traced."""
+    partition_graphs: Sequence[Any] = ()
+    """GraphDef messages, when asked for."""
+
+
+class WorkerInterface(ABC):
+    """A task that runs parts of graphs (TensorFlow: `WorkerService`)."""
+
+    @abstractmethod
+    def get_status(self, deadline: Deadline = NEVER, wait: bool = False) -> Future[list[DeviceAttributes]]:
+        """The devices of the task; with `wait`, keeps trying to reach it until the deadline."""
+
+    @abstractmethod
+    def create_worker_session(
+        self, session_handle: str, server_def: Any, isolate: bool, deadline: Deadline = NEVER
+    ) -> Future[None]:
+        """Prepares the task for a master's session. `server_def` may name another cluster than the task's own, or be None;
+        with `isolate` the session has variables, queues and so on of its own."""
+
+    @abstractmethod
+    def delete_worker_session(self, session_handle: str, deadline: Deadline = NEVER) -> Future[None]:
+        """Forgets a session, its graphs and the state that is its own."""
+
+    @abstractmethod
+    def register_graph(
+        self, session_handle: str, part: Graph, config: Any, deadline: Deadline = NEVER
+    ) -> Future[str]:
+        """Prepares a graph for running; returns its handle. AbortedError when the session is not known there."""
+
+    @abstractmethod
+    def deregister_graph(
+        self, session_handle: str, graph_handle: str, deadline: Deadline = NEVER
+    ) -> Future[None]:
+        """Forgets a graph; AbortedError when it is not known."""
+
+    @abstractmethod
+    def run_graph(
+        self, call: RunGraphCall, cancellation: CancellationManager, deadline: Deadline = NEVER
+    ) -> Future[RunGraphResult]:
+        """Runs a registered graph; cancelling ends it with the reason given."""
+
+    @abstractmethod
+    def cleanup_graph(self, step_id: int, deadline: Deadline = NEVER) -> Future[None]:
+        """Ends what is left of a step: its tensors are dropped, its receivers fail."""
+
+    @abstractmethod
+    def cleanup_all(self, containers: Sequence[str], deadline: Deadline = NEVER) -> Future[None]:
+        """Clears resource containers, the default one when none is named."""
+
+    @abstractmethod
+    def recv_tensor(
+        self, step_id: int, key: str, cancellation: CancellationManager
+    ) -> Future[tuple[Any, bool]]:
+        """The tensor that the step sends under this rendezvous key, and whether it is dead."""
+
+    @abstractmethod
+    def logging(
+        self, enable: bool, disable: bool, clear: bool, fetch_step_ids: Sequence[int]
+    ) -> Future[list[tuple[int, Any]]]:
+        """Switches the log of served tensors, and returns its StepStats for some steps."""
+
+    @abstractmethod
+    def tracing(self, duration: float) -> Future[None]:
+        """Starts a trace of the whole task: UnimplementedError, as in TensorFlow."""
+
+    def close(self) -> None:  # noqa: B027  # most have nothing to give back
+        """Gives back what the connection to the worker holds."""
+
+
+class MasterInterface(ABC):
+    """A task that runs whole graphs by means of workers (TensorFlow: `MasterService`)."""
+
+    @abstractmethod
+    def create_session(self, graph: Graph, config: Any, target: str) -> str:
+        """Starts a session on all tasks that its device filters leave; returns its handle.
+
+        In process the master goes on to use `graph` itself, so that later additions need no `extend_session`.
+        Raises UnavailableError or DeadlineExceededError naming the tasks that cannot be reached.
+        """
+
+    @abstractmethod
+    def extend_session(self, handle: str, graph: Graph, since_id: int) -> None:
+        """Makes the operations known that were created after the one with id `since_id`."""
+
+    @abstractmethod
+    def run_step(
+        self,
+        handle: str,
+        feeds: Sequence[tuple[str, Any]],
+        fetches: Sequence[str],
+        targets: Sequence[str],
+        options: Any = None,
+        metadata: Any = None,
+    ) -> list[Any]:
+        """Runs one step: values of the tensors `fetches`, in order, with `targets` (op names) run.
+
+        Fills the RunMetadata `metadata` when RunOptions ask for it. Raises the step's OpError.
+        """
+
+    @abstractmethod
+    def partial_run_setup(
+        self, handle: str, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str]
+    ) -> str:
+        """Prepares a step that is fed and fetched piece by piece; returns its handle."""
+
+    @abstractmethod
+    def partial_run(
+        self,
+        handle: str,
+        partial_handle: str,
+        feeds: Sequence[tuple[str, Any]],
+        fetches: Sequence[str],
+    ) -> list[Any]:
+        """Goes on with a step of `partial_run_setup`."""
+
+    @abstractmethod
+    def make_callable(self, handle: str, options: Any) -> int:
+        """Prepares the step that a CallableOptions message describes; returns its number."""
+
+    @abstractmethod
+    def run_callable(
+        self, handle: str, callable_id: int, feeds: Sequence[Any], metadata: Any = None
+    ) -> list[Any]:
+        """Runs a prepared step on feed values in the order of its options."""
+
+    @abstractmethod
+    def release_callable(self, handle: str, callable_id: int) -> None:
+        """Forgets a prepared step."""
+
+    @abstractmethod
+    def close_session(self, handle: str) -> None:
+        """Cancels the session's running steps and forgets it."""
+
+    @abstractmethod
+    def list_devices(self, handle: str) -> list[DeviceAttributes]:
+        """The devices of all tasks of the session, those of the master's own task first."""
+
+    @abstractmethod
+    def reset(self, containers: Sequence[str] = (), device_filters: Sequence[str] = ()) -> None:
+        """Clears resource containers on the tasks that the filters leave, and ends all sessions."""

@@ -1,0 +1,144 @@
+"""One step under way: fanned out to the workers of its parts, gathered, and always cleaned up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from flowmesh.core import errors
+from flowmesh.core.cancellation import CancellationManager
+from flowmesh.core.deadline import Deadline
+from flowmesh.core.errors import OpError
+from flowmesh.distributed import failure, futures
+from flowmesh.distributed.interfaces import RunGraphCall, RunGraphResult
+from flowmesh.distributed.plan import Part
+
+_SLACK = 1.5
+"""Seconds that parts get beyond the deadline to tell what they waited for."""
+_GRACE = 10.0
+"""Seconds that the parts of a step which was ended get to say so."""
+
+
+class RunningStep:
+    """The runs of all parts of one step. The first error ends the others."""
+
+    def __init__(self, parts: Sequence[Part], cancellation: CancellationManager):
+        """`cancellation` is the step's own: cancelling it ends all parts."""
+        self._parts = parts
+        self._cancellation = cancellation
+        self._lock = threading.Lock()
+        self._left = len(parts)
+        self._pending: set[int] = set(range(len(parts)))
+        self._over: threading.Event | None = None
+        self._failures: dict[int, OpError] = {}
+        self._results: list[RunGraphResult | None] = [None] * len(parts)
+
+    def start(self, make_call: Callable[[Part], RunGraphCall], deadline: Deadline) -> None:
+        """Starts all parts; those of this process last, for they run in this thread."""
+        for index, part in enumerate(self._parts):
+            try:
+                future = part.worker.run_graph(make_call(part), self._cancellation, deadline)
+            except Exception as exc:
+                future = futures.failed(exc)
+            if future.done():
+                self._finished(index, future)
+            else:
+                future.add_done_callback(lambda f, index=index: self._finished(index, f))
+
+    def _finished(self, index: int, future: Future[RunGraphResult]) -> None:
+        error = futures.error_of(future)
+        first = False
+        with self._lock:
+            self._pending.discard(index)
+            self._left -= 1
+            if error is None:
+                self._results[index] = future.result()
+            else:
+                first = not self._failures
+                self._failures[index] = error
+            event = self._over if self._left == 0 else None
+        # All parts have the same deadline, and each tells what it waits for.
+        timed_out = error is not None and error.error_code == errors.DEADLINE_EXCEEDED
+        if first and self._left and error is not None and not timed_out:
+            self._cancellation.cancel(_consequence(error, self._parts[index].task))
+        if event is not None:
+            event.set()
+
+    def wait(self, deadline: Deadline) -> list[RunGraphResult]:
+        """The result of each part, or the error that is the cause.
+
+        Raises DeadlineExceededError, naming the tasks that were waited for, when the deadline comes first; then, and when
+        the thread is interrupted, the parts are ended.
+        """
+        try:
+            left = deadline.remaining()
+            if not self._wait(None if left is None else left + _SLACK):
+                raise self._timed_out()
+        except OpError:
+            raise
+        except BaseException:
+            self._cancellation.cancel(errors.CancelledError(None, None, "The run was interrupted."))
+            self._wait(_GRACE)
+            raise
+        with self._lock:
+            failures = dict(self._failures)
+        # One that ended the whole step from outside (a closed session, a deadline) is the cause.
+        reason = self._cancellation.error
+        if reason is not None and failures and not failure.is_derived(reason):
+            raise reason
+        if failures:
+            raise self._cause(failures)
+        return [r for r in self._results if r is not None]
+
+    def _wait(self, seconds: float | None) -> bool:
+        with self._lock:
+            if self._left == 0:
+                return True
+            if self._over is None:
+                self._over = threading.Event()
+            event = self._over
+        return event.wait(seconds)
+
+    def _cause(self, failures: Mapping[int, OpError]) -> OpError:
+        """The error for the caller; of several parts that timed out, what each of them waited for."""
+        cause = failure.root_cause(failures.values())
+        late = [i for i, e in sorted(failures.items()) if e.error_code == cause.error_code]
+        if cause.error_code != errors.DEADLINE_EXCEEDED or len(self._parts) == 1:
+            return cause
+        told = "; ".join(f"{self._parts[i].task}: {failures[i].message}" for i in late)
+        return errors.DeadlineExceededError(None, None, f"Operation timed out. {told}")
+
+    def _timed_out(self) -> OpError:
+        """Ends the parts; the error for the caller says who was waited for."""
+        with self._lock:
+            tasks = [self._parts[i] for i in sorted(self._pending)]
+        names = ", ".join(part.task for part in tasks)
+        error = errors.DeadlineExceededError(
+            None, None, f"Operation timed out. Still waiting for {names}, which did not answer."
+        )
+        self._cancellation.cancel(error)
+        self._wait(_GRACE)
+        return error
+
+
+def _consequence(error: OpError, task: str) -> OpError:
+    """What the other parts of a step are told when one failed."""
+    return failure.mark_derived(
+        errors.CancelledError(
+            None, None, f"The step was ended because of an error on {task}: {error.message}"
+        )
+    )
+
+
+def values_of(results: Sequence[RunGraphResult], fetches: Sequence[str], fed: Mapping[str, Any]) -> list[Any]:
+    """The values of the fetches, from the results of the parts and from the feeds."""
+    if len(results) == 1 and not fed:
+        tensors: Mapping[str, Any] = results[0].tensors
+    else:
+        merged = dict(fed)
+        for result in results:
+            merged.update(result.tensors)
+        tensors = merged
+    return [tensors[name] for name in fetches]

@@ -1,0 +1,296 @@
+"""`Worker`: a task that holds devices and resources, and runs the parts of graphs that masters register with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from flowmesh.core import errors
+from flowmesh.core.cancellation import CancellationManager
+from flowmesh.core.deadline import Deadline
+from flowmesh.core.errors import OpError
+from flowmesh.distributed import failure, futures
+from flowmesh.distributed.interfaces import (
+    NEVER,
+    DeviceAttributes,
+    RunGraphCall,
+    RunGraphResult,
+    WorkerInterface,
+)
+from flowmesh.distributed.partial_part import PartialParts
+from flowmesh.distributed.peers import Peers
+from flowmesh.distributed.recv_log import RecvLog
+from flowmesh.distributed.step_stats import to_step_stats
+from flowmesh.distributed.steps import StepTable, TaskRendezvous, check_sender
+from flowmesh.distributed.worker_session import RegisteredGraph, WorkerSession
+from flowmesh.graph import serde
+from flowmesh.graph.graph import Graph
+from flowmesh.resources.manager import ResourceManager
+from flowmesh.runtime.rendezvous import Rendezvous
+from flowmesh.runtime.step import StepContext
+from flowmesh.runtime.trace import TraceCollector
+
+
+class Worker(WorkerInterface):
+    """The worker of one task. Thread-safe; no method blocks, except for what ops do in the calling thread."""
+
+    def __init__(
+        self,
+        task: str,
+        devices: Sequence[Any],
+        peers: Peers,
+        config: Any = None,
+        connect_cluster: Callable[[Any], Peers] | None = None,
+    ):
+        """`devices` are the task's own; `connect_cluster` makes the peers of a session that names another cluster."""
+        self.task = task
+        self.devices = list(devices)
+        self.resources = ResourceManager()
+        self._config = config
+        self._peers = peers
+        self._connect_cluster = connect_cluster
+        self._incarnations = {d.name: d.incarnation for d in devices}
+        self._attributes = [attributes_of(d) for d in devices]
+        self._steps = StepTable(task, peers)
+        self._lock = threading.Lock()
+        self._sessions: dict[str, WorkerSession] = {}
+        self._default = WorkerSession("", self.resources, peers)
+        self._partial = PartialParts()
+        self._log = RecvLog(task)
+        self._stopped: OpError | None = None
+        peers.set_local(self)
+
+    # -- what it is ----------------------------------------------------------------------------------
+
+    def device_attributes(self) -> list[DeviceAttributes]:
+        """The task's devices."""
+        return list(self._attributes)
+
+    def get_status(
+        self, deadline: Deadline = NEVER, wait: bool = False
+    ) -> Future[list[DeviceAttributes]]:
+        return futures.done(self.device_attributes())
+
+    def step_ids(self) -> list[int]:
+        """The steps that have something here, sorted."""
+        return self._steps.step_ids()
+
+    def session_handles(self) -> list[str]:
+        """The sessions that masters have here, sorted."""
+        with self._lock:
+            return sorted(self._sessions)
+
+    # -- sessions --------------------------------------------------------------------------------------
+
+    def create_worker_session(
+        self, session_handle: str, server_def: Any, isolate: bool, deadline: Deadline = NEVER
+    ) -> Future[None]:
+        return futures.attempt(self._create_session, session_handle, server_def, isolate)
+
+    def _create_session(self, handle: str, server_def: Any, isolate: bool) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+        if not handle:
+            raise errors.InvalidArgumentError(None, None, "Session handle must not be empty")
+        peers, own_peers = self._peers, False
+        if server_def is not None and server_def.cluster.job and self._connect_cluster is not None:
+            peers, own_peers = self._connect_cluster(server_def), True
+        resources = ResourceManager() if isolate else self.resources
+        session = WorkerSession(handle, resources, peers, isolate, own_peers)
+        with self._lock:
+            if handle in self._sessions:
+                raise errors.AlreadyExistsError(
+                    None, None, f"Session {handle} exists already on {self.task}"
+                )
+            self._sessions[handle] = session
+
+    def delete_worker_session(self, session_handle: str, deadline: Deadline = NEVER) -> Future[None]:
+        with self._lock:
+            session = self._sessions.pop(session_handle, None)
+        if session is not None:
+            session.close()
+        return futures.done(None)
+
+    def _session(self, handle: str) -> WorkerSession:
+        session = self._sessions.get(handle)
+        if session is not None:
+            return session
+        if not handle:
+            return self._default
+        if self._stopped is not None:
+            raise self._stopped
+        raise errors.AbortedError(
+            None,
+            None,
+            f'Session handle is not found: {handle}. Possibly this worker ("{self.task}") just restarted.',
+        )
+
+    # -- graphs ----------------------------------------------------------------------------------------
+
+    def register_graph(
+        self, session_handle: str, part: Graph, config: Any, deadline: Deadline = NEVER
+    ) -> Future[str]:
+        return futures.attempt(self._register, session_handle, part, config)
+
+    def _register(self, session_handle: str, part: Graph, config: Any) -> str:
+        session = self._session(session_handle)
+        for op in part.get_operations():
+            if op.device not in self._incarnations:
+                raise errors.InvalidArgumentError(
+                    None,
+                    op,
+                    f"Node {op.name} is assigned to '{op.device}', which is no device of task {self.task}",
+                )
+        return session.add(RegisteredGraph(part, self.devices, session, config or self._config))
+
+    def deregister_graph(
+        self, session_handle: str, graph_handle: str, deadline: Deadline = NEVER
+    ) -> Future[None]:
+        return futures.attempt(self._deregister, session_handle, graph_handle)
+
+    def _deregister(self, session_handle: str, graph_handle: str) -> None:
+        self._session(session_handle).remove(graph_handle)
+
+    # -- steps -----------------------------------------------------------------------------------------
+
+    def run_graph(
+        self, call: RunGraphCall, cancellation: CancellationManager, deadline: Deadline = NEVER
+    ) -> Future[RunGraphResult]:
+        try:
+            session = self._session(call.session_handle)
+            graph = session.graph(call.graph_handle)
+            if call.partial:
+                return self._partial.run(
+                    call, graph, lambda: self._start(call, session, graph, cancellation, deadline)
+                )
+            run, trace, _ = self._start(call, session, graph, cancellation, deadline)
+        except Exception as exc:
+            return futures.failed(failure.of_exception(exc))
+        if run.done() and run.exception() is None:
+            return futures.done(self._result(call, graph, run.result(), trace))
+        return futures.then(run, lambda tensors: self._result(call, graph, tensors, trace))
+
+    def _start(
+        self,
+        call: RunGraphCall,
+        session: WorkerSession,
+        graph: RegisteredGraph,
+        cancellation: CancellationManager,
+        deadline: Deadline,
+    ) -> tuple[Future[Any], TraceCollector | None, Rendezvous]:
+        """Starts the executor, which ends what is left of the step here when this part fails."""
+        cancellation.check()
+        args = {} if call.partial else graph.arguments(call.feeds)
+        rendezvous = self._steps.enter(call.step_id, session.peers)
+        trace = TraceCollector() if call.trace else None
+        # A child: the failure of this part is for the master to judge, not for the other parts of this process.
+        own = CancellationManager(cancellation)
+        run = graph.executable(call.partial).run(
+            StepContext(call.step_id, rendezvous, own, deadline, trace), args
+        )
+        if run.done():
+            own.close()
+        else:
+            run.add_done_callback(lambda _: own.close())
+        return run, trace, rendezvous
+
+    def _result(
+        self, call: RunGraphCall, graph: RegisteredGraph, tensors: Any, trace: TraceCollector | None
+    ) -> RunGraphResult:
+        stats = None if trace is None else to_step_stats(trace)
+        graphs = [serde.to_graph_def(graph.part)] if call.partition_graphs else ()
+        return RunGraphResult(tensors, stats, graphs)
+
+    def cleanup_graph(self, step_id: int, deadline: Deadline = NEVER) -> Future[None]:
+        self._partial.end(step_id)
+        self._steps.end(step_id)
+        return futures.done(None)
+
+    def recv_tensor(
+        self, step_id: int, key: str, cancellation: CancellationManager
+    ) -> Future[tuple[Any, bool]]:
+        try:
+            if self._stopped is not None:
+                raise self._stopped
+            check_sender(key, self.task, self._incarnations)
+            step = self._steps.ask(step_id)
+        except OpError as error:
+            return futures.failed(error)
+        started = self._log.now()
+        result: Future[tuple[Any, bool]] = Future()
+
+        def give_up(error: OpError) -> None:
+            futures.fail(result, error)
+
+        token = cancellation.register(give_up)
+
+        def deliver(source: Future[Any]) -> None:
+            cancellation.deregister(token)
+            error = futures.error_of(source)
+            if error is not None:
+                futures.fail(result, error)
+            else:
+                futures.settle(result, source.result())
+
+        step.recv_local(key).add_done_callback(deliver)
+        result.add_done_callback(lambda f: self._asked(f, step, key, started, cancellation))
+        return result
+
+    def _asked(
+        self,
+        result: Future[Any],
+        step: TaskRendezvous,
+        key: str,
+        started: int,
+        cancellation: CancellationManager,
+    ) -> None:
+        self._steps.answered(step, cancellation.cancelled)
+        if self._log.enabled and result.exception() is None:
+            self._log.record(step.step_id, key, started, result.result()[0])
+
+    # -- the task as a whole -----------------------------------------------------------------------------
+
+    def cleanup_all(self, containers: Sequence[str], deadline: Deadline = NEVER) -> Future[None]:
+        return futures.attempt(self._clear, containers)
+
+    def _clear(self, containers: Sequence[str]) -> None:
+        self.resources.clear(containers)
+        with self._lock:
+            sessions = [s for s in self._sessions.values() if s.isolated]
+        for session in sessions:
+            session.resources.clear(containers)
+
+    def logging(
+        self, enable: bool, disable: bool, clear: bool, fetch_step_ids: Sequence[int]
+    ) -> Future[list[tuple[int, Any]]]:
+        return futures.attempt(self._log.control, enable, disable, clear, fetch_step_ids)
+
+    def tracing(self, duration: float) -> Future[None]:
+        return futures.failed(errors.UnimplementedError(None, None, "Tracing"))
+
+    def close(self) -> None:
+        """Ends all steps and sessions, and releases all resources."""
+        error = errors.CancelledError(None, None, f"The server of {self.task} was stopped")
+        self._stopped = error
+        self._steps.abort_all(error)
+        with self._lock:
+            sessions, self._sessions = self._sessions, {}
+        for session in [*sessions.values(), self._default]:
+            session.close()
+        self.resources.clear_all()
+
+
+def attributes_of(device: Any) -> DeviceAttributes:
+    """What other tasks are told about a device."""
+    locality = getattr(device, "locality", None)
+    return DeviceAttributes(
+        device.name,
+        device.device_type,
+        device.memory_limit,
+        device.incarnation,
+        device.physical_device_desc or "",
+        int(getattr(locality, "bus_id", 0) or 0),
+        int(getattr(locality, "numa_node", 0) or 0),
+    )
