@@ -1,6 +1,6 @@
 """In-graph replication: one client, one graph, a batch split over the workers of a cluster and the outputs joined.
 
-    python examples/in_graph_replication.py
+python examples/in_graph_replication.py
 """
 
 import socket

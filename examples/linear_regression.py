@@ -24,7 +24,9 @@ flags.DEFINE_string("worker_hosts", "", "comma-separated host:port of the worker
 flags.DEFINE_string("job_name", "", "'ps' or 'worker'")
 flags.DEFINE_integer("task_index", 0, "index of the task in its job")
 flags.DEFINE_integer("steps", 400, "number of steps of each worker")
-flags.DEFINE_string("logdir", "", "where checkpoints and summaries go; a temporary folder when empty")
+flags.DEFINE_string(
+    "logdir", "", "where checkpoints and summaries go; a temporary folder when empty"
+)
 FLAGS = flags.FLAGS
 
 
@@ -81,7 +83,10 @@ def work(server, cluster):
             step += 1
             if step % 100 == 0:
                 w_now, b_now, total = sess.run([w, b0, global_step])
-                print(f"worker {FLAGS.task_index}: step {total}, partial w = {w_now:.4f}, b0 = {b_now:.4f}", flush=True)
+                print(
+                    f"worker {FLAGS.task_index}: step {total}, partial w = {w_now:.4f}, b0 = {b_now:.4f}",
+                    flush=True,
+                )
         w_now, b_now = sess.run([w, b0])
         print(f"worker {FLAGS.task_index}: done, w = {w_now:.4f}, b0 = {b_now:.4f}", flush=True)
     supervisor.stop()

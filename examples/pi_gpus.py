@@ -44,7 +44,9 @@ def main(_):
         start = time.perf_counter()
         value = sess.run(pi)
         seconds = time.perf_counter() - start
-    print(f"pi is about {value:.6f} ({share * FLAGS.gpus:,} samples on {FLAGS.gpus} devices, {seconds:.3f} s)")
+    print(
+        f"pi is about {value:.6f} ({share * FLAGS.gpus:,} samples on {FLAGS.gpus} devices, {seconds:.3f} s)"
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Assign operations to a device and log where everything was placed.
 
-    python examples/placement.py
-    python examples/placement.py --device /cpu:0
+python examples/placement.py
+python examples/placement.py --device /cpu:0
 """
 
 import flowmesh as tf
 
-tf.app.flags.DEFINE_string("device", "/cpu:0", "device that the constants and the product are assigned to")
+tf.app.flags.DEFINE_string(
+    "device", "/cpu:0", "device that the constants and the product are assigned to"
+)
 FLAGS = tf.app.flags.FLAGS
 
 

@@ -1,6 +1,6 @@
 """A sum over two workers, step by step as in a notebook; tf.Print shows on each server what it works on.
 
-    python examples/reduce_sum.py
+python examples/reduce_sum.py
 """
 
 import socket

@@ -1,14 +1,16 @@
 """Variables placed on parameter servers by a device function: where each one stands, and its protobuf description.
 
-    python examples/variables_on_ps.py
+python examples/variables_on_ps.py
 """
 
 import flowmesh as tf
 
-cluster = tf.train.ClusterSpec({
-    "ps": ["ps0:2222", "ps1:2222"],
-    "worker": ["worker0:2222", "worker1:2222", "worker2:2222"],
-})
+cluster = tf.train.ClusterSpec(
+    {
+        "ps": ["ps0:2222", "ps1:2222"],
+        "worker": ["worker0:2222", "worker1:2222", "worker2:2222"],
+    }
+)
 
 with tf.device(tf.train.replica_device_setter(cluster=cluster)):
     v1 = tf.Variable(tf.zeros([784, 100]), name="weights_1")

@@ -25,5 +25,7 @@ pi = 4.0 * tf.add_n(counts) / (share * args.tasks)
 with tf.Session(args.master) as sess:
     start = time.perf_counter()
     value = sess.run(pi)
-    print(f"pi is about {value:.6f} ({args.samples:,} samples on {args.tasks} tasks, "
-          f"{time.perf_counter() - start:.3f} s)")
+    print(
+        f"pi is about {value:.6f} ({args.samples:,} samples on {args.tasks} tasks, "
+        f"{time.perf_counter() - start:.3f} s)"
+    )

@@ -1,0 +1,9 @@
+"""A `run` that fetches a constant: the cost of a step itself."""
+
+TITLE = "`run` of a constant"
+
+
+def build(tf):
+    constant = tf.constant(3.0)
+    session = tf.Session()
+    return lambda: session.run(constant)

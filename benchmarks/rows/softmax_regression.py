@@ -1,0 +1,21 @@
+"""A step of softmax regression on 784 pixels, batch 100."""
+
+import numpy as np
+
+TITLE = "softmax regression step, batch 100"
+
+
+def build(tf):
+    random = np.random.RandomState(0)
+    images = random.rand(100, 784).astype(np.float32)
+    labels = np.eye(10, dtype=np.float32)[random.randint(0, 10, 100)]
+    x = tf.placeholder(tf.float32, [None, 784])
+    y = tf.placeholder(tf.float32, [None, 10])
+    w = tf.Variable(tf.zeros([784, 10]))
+    b = tf.Variable(tf.zeros([10]))
+    prediction = tf.nn.softmax(tf.matmul(x, w) + b)
+    loss = tf.reduce_mean(-tf.reduce_sum(y * tf.log(prediction + 1e-8), 1))
+    train = tf.train.GradientDescentOptimizer(0.01).minimize(loss)
+    session = tf.Session()
+    session.run(tf.global_variables_initializer())
+    return lambda: session.run(train, {x: images, y: labels})
