@@ -273,14 +273,8 @@ class _Backward:
                 self._zeros(op, i) if g is None and is_trainable(op.outputs[i]) else g
                 for i, g in enumerate(out_grads)
             ]
-            context = op._control_flow_context
-            outer = self.graph.control_flow_context
-            self.graph._set_control_flow_context(context if context is not None else outer)
-            try:
-                with self.graph.name_scope(op.name + "_grad"):
-                    in_grads = self._call(op, function, out_grads)
-            finally:
-                self.graph._set_control_flow_context(outer)
+            with self.graph.name_scope(op.name + "_grad"):
+                in_grads = self._call(op, function, out_grads)
         for tensor, grad in zip(op.inputs, in_grads):
             if grad is None:
                 continue

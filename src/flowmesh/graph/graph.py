@@ -64,14 +64,14 @@ class Graph(ScopedGraph):
         if not _VALID_OP_NAME.match(full_name):
             raise ValueError(f"'{full_name}' is not a valid node name")
         controls = list(control_inputs)
-        context = self._state.control_flow_context
-        if context is not None:
-            inputs, controls = context.add_op_inputs(definition, list(inputs), controls)
         if self._state.controllers:
             input_ops = {t.op for t in inputs}
             for op in self._control_dependencies_for_inputs(input_ops):
                 if op not in controls:
                     controls.append(op)
+        context = self._state.control_flow_context
+        if context is not None:
+            inputs, controls = context.add_op_inputs(definition, list(inputs), controls)
         shapes = (
             output_shapes
             if output_shapes is not None

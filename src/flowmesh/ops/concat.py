@@ -263,10 +263,10 @@ def concat(values: Any, axis: Any, name: str = "concat") -> Tensor:
     if not isinstance(values, (list, tuple)):
         values = [values]
     if len(values) == 1:
-        with name_scope(name) as scope:
+        with name_scope(name):
             checked = convert_to_tensor(axis, int32, name="concat_dim")
             merge_shapes(checked.shape, TensorShape([]))
-            return raw.Identity(values[0], name=scope)
+            return raw.Identity(values[0], name="concat")
     return raw.ConcatV2(list(values), axis, name=name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from flowmesh.core import errors
 from flowmesh.graph import hooks
 from flowmesh.graph.composite import IndexedSlices, SparseTensor
 from flowmesh.graph.graph import get_default_graph
@@ -13,6 +14,9 @@ from flowmesh.graph.operation import Operation
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.naming import name_scope
+
+
+_builtin_tuple = tuple
 
 
 class NoOp(OpDef):
@@ -51,8 +55,6 @@ class Abort(OpDef):
 
     def run(self, ctx: Any) -> Any:
         """Raises AbortedError with `error_msg`, unless `exit_without_error`."""
-        from flowmesh.core import errors
-
         if not self.attrs["exit_without_error"]:
             raise errors.AbortedError(None, None, self.attrs["error_msg"].decode() or "Abort")
         return ()
@@ -67,7 +69,7 @@ def _flat(values: Any) -> list[Any]:
     """The leaves of nested lists, tuples and dicts (by sorted key)."""
     if isinstance(values, dict):
         return [leaf for key in sorted(values) for leaf in _flat(values[key])]
-    if isinstance(values, (list, tuple)):
+    if isinstance(values, (list, _builtin_tuple)):
         return [leaf for value in values for leaf in _flat(value)]
     return [values]
 

@@ -45,6 +45,7 @@ def boolean_mask(tensor: Any, mask: Any, name: str = "boolean_mask", axis: Any =
         if axis_value is not None:
             axis = int(axis_value)
             tensor.shape[axis : axis + ndims].assert_is_compatible_with(mask_shape)
+        whole = tensor.shape
         leading = raw.Prod(shape_tensor(tensor)[axis : axis + ndims], [0])
         tensor = reshape(
             tensor,
@@ -58,7 +59,7 @@ def boolean_mask(tensor: Any, mask: Any, name: str = "boolean_mask", axis: Any =
             ),
         )
         if axis_value is not None and tensor.shape.ndims is not None:
-            first = mask_shape.num_elements()
+            first = whole[axis : axis + ndims].num_elements()
             dims = tensor.shape.as_list()
             tensor.set_shape(shape_of([*dims[:axis], first, *dims[axis + 1 :]]))
         flat = reshape(mask, [-1])
@@ -83,9 +84,7 @@ def sequence_mask(
         if maxlen.shape.ndims is not None and maxlen.shape.ndims != 0:
             raise ValueError("maxlen must be scalar for sequence_mask")
         row = raw.Range(constant(0, maxlen.dtype), maxlen, constant(1, maxlen.dtype))
-        column = raw.Cast(expand_dims(lengths, -1), DstT=maxlen.dtype) if (
-            lengths.dtype.base_dtype != maxlen.dtype.base_dtype
-        ) else expand_dims(lengths, -1)
+        column = raw.Cast(expand_dims(lengths, -1), DstT=maxlen.dtype.base_dtype)
         result = raw.Less(row, column)
         wanted: DType = dtypes.as_dtype(dtype)
         return result if wanted == dtypes.bool else raw.Cast(result, DstT=wanted)

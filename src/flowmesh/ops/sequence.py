@@ -177,11 +177,9 @@ def one_hot(
     ) as scope:
         on_dtype = off_dtype = None
         if on_value is not None:
-            on_value = convert_to_tensor(on_value, dtype, name="on_value")
-            on_dtype = on_value.dtype.base_dtype
+            on_dtype = convert_to_tensor(on_value).dtype.base_dtype
         if off_value is not None:
-            off_value = convert_to_tensor(off_value, dtype, name="off_value")
-            off_dtype = off_value.dtype.base_dtype
+            off_dtype = convert_to_tensor(off_value).dtype.base_dtype
         if on_dtype is None and off_dtype is None:
             dtype = float32 if dtype is None else dtypes.as_dtype(dtype)
         else:

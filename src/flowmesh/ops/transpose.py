@@ -124,5 +124,5 @@ def transpose(
         if a.shape.ndims is not None:
             return build(a, np.arange(a.shape.ndims, dtype=np.int32)[::-1], name=scope)
         rank = rank_internal(a, optimize=False)
-        perm = (rank - 1) - raw.Range(0, raw.Rank(a), 1)
+        perm = (rank - 1) - raw.Range(0, rank, 1)
         return build(a, perm, name=scope)
