@@ -54,7 +54,7 @@ def connect(target: str, config: Any = None) -> tuple[MasterInterface, Callable[
     known = inproc.lookup(address)
     if known is not None and not _wants_rpc(config):
         return known, _nothing
-    from flowmesh.distributed.transport.grpc_client import RemoteMaster
+    from flowmesh.distributed.transport.grpc_master import RemoteMaster
 
     remote = RemoteMaster(address)
     return remote, remote.close
@@ -93,11 +93,13 @@ def _address(target: str, config: Any) -> str:
             None,
             None,
             f'No session factory registered for the given session options: {{target: "{target}" config: {text}}} '
-            "Registered factories are {DIRECT_SESSION, GRPC_SESSION}. A target is \"\" for this process, or "
+            'Registered factories are {DIRECT_SESSION, GRPC_SESSION}. A target is "" for this process, or '
             '"grpc://host:port" for a server.',
         )
     try:
         split_address(match.group(1))
     except ValueError as error:
-        raise errors.InvalidArgumentError(None, None, f"Session target {target!r}: {error}") from error
+        raise errors.InvalidArgumentError(
+            None, None, f"Session target {target!r}: {error}"
+        ) from error
     return match.group(1)

@@ -60,7 +60,9 @@ def contact(
     if futures.wait_all(asked.values(), early) and not deadline.expired:
         missing = [task for task, future in asked.items() if not future.done()]
         for task, reason in _reasons(missing, workers).items():
-            _say(f"{what} still waiting for response from worker: {task} at {workers[task][1]} ({reason})")
+            _say(
+                f"{what} still waiting for response from worker: {task} at {workers[task][1]} ({reason})"
+            )
     futures.wait_all(asked.values(), Deadline.after((deadline.remaining() or 0.0) + _PROBE))
     found: dict[str, list[DeviceAttributes]] = {}
     failures: dict[str, errors.OpError] = {}
@@ -184,6 +186,9 @@ def diagnose(address: str) -> str:
 def _os_reason(error: OSError, before: str) -> str:
     if error.errno == errno.ECONNREFUSED:
         return "connection refused: no server listens there"
-    if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL) and before != "no address":
+    if (
+        error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
+        and before != "no address"
+    ):
         return before  # one of several addresses of the name, an unused IPv6 one for instance
     return (error.strerror or str(error)).lower()

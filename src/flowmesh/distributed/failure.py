@@ -63,7 +63,10 @@ def to_wire(error: OpError, short: bool = False) -> tuple[int, str]:
     if is_derived(error):
         message = _MARK + message
     if short and len(message.encode(errors="replace")) > _MAX_STATUS_TEXT:
-        message = message.encode(errors="replace")[:_MAX_STATUS_TEXT].decode(errors="ignore") + " ... [truncated]"
+        message = (
+            message.encode(errors="replace")[:_MAX_STATUS_TEXT].decode(errors="ignore")
+            + " ... [truncated]"
+        )
     return error.error_code, message
 
 

@@ -65,7 +65,9 @@ class WorkerInterface(ABC):
     """A task that runs parts of graphs (TensorFlow: `WorkerService`)."""
 
     @abstractmethod
-    def get_status(self, deadline: Deadline = NEVER, wait: bool = False) -> Future[list[DeviceAttributes]]:
+    def get_status(
+        self, deadline: Deadline = NEVER, wait: bool = False
+    ) -> Future[list[DeviceAttributes]]:
         """The devices of the task; with `wait`, keeps trying to reach it until the deadline."""
 
     @abstractmethod
@@ -76,7 +78,9 @@ class WorkerInterface(ABC):
         with `isolate` the session has variables, queues and so on of its own."""
 
     @abstractmethod
-    def delete_worker_session(self, session_handle: str, deadline: Deadline = NEVER) -> Future[None]:
+    def delete_worker_session(
+        self, session_handle: str, deadline: Deadline = NEVER
+    ) -> Future[None]:
         """Forgets a session, its graphs and the state that is its own."""
 
     @abstractmethod

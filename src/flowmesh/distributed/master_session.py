@@ -27,7 +27,6 @@ from flowmesh.distributed.plan import Part, Plan, Signature
 from flowmesh.distributed.running_step import RunningStep, values_of
 from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
-from flowmesh.graph.op_def import DEAD
 from flowmesh.graph.operation import Operation
 from flowmesh.passes.partition import partition
 from flowmesh.passes.place import device_mapping, place
@@ -37,7 +36,6 @@ from flowmesh.proto import config_pb2
 _MAX_PLANS = 4096
 _CLOSE_SECONDS = 5.0
 _CLEANUP_SECONDS = 10.0
-_FULL_TRACE = config_pb2.RunOptions.FULL_TRACE
 _NO_TRACE = config_pb2.RunOptions.NO_TRACE
 
 _log = logging.getLogger("flowmesh.placement")
@@ -88,8 +86,9 @@ class MasterSession:
         targets: Sequence[str],
         options: Any = None,
         metadata: Any = None,
+        cancellation: CancellationManager | None = None,
     ) -> list[Any]:
-        """One step; see `MasterInterface.run_step`."""
+        """One step; see `MasterInterface.run_step`. Cancelling `cancellation` ends it."""
         deadline = self._deadline(options)
         signature = (tuple(n for n, _ in feeds), tuple(fetches), tuple(targets))
         self._enter()
@@ -97,23 +96,21 @@ class MasterSession:
             prepared = self._plan(signature, deadline)
             plan.check_feeds(prepared, feeds)
             fed = dict(feeds)
-            results = self._run_parts(prepared, fed, options, deadline)
+            results = self._run_parts(prepared, fed, options, deadline, cancellation)
             if metadata is not None:
                 self._fill(metadata, prepared, results, options)
             direct = {n: fed[n] for n in fetches if n in fed} if fed else {}
-            values = values_of(results, fetches, direct)
+            return values_of(results, fetches, direct)
         finally:
             self._leave()
-        for name, value in zip(fetches, values):
-            if value is DEAD:
-                raise errors.InvalidArgumentError(
-                    None, None, f"Retval[0] does not have value: the tensor {name} was not computed, because it lies in "
-                    "the branch of a conditional that was not taken"
-                )
-        return values
 
     def _run_parts(
-        self, prepared: Plan, fed: dict[str, Any], options: Any, deadline: Deadline
+        self,
+        prepared: Plan,
+        fed: dict[str, Any],
+        options: Any,
+        deadline: Deadline,
+        outer: CancellationManager | None,
     ) -> list[RunGraphResult]:
         step_id = next(_step_ids)
         trace = options is not None and options.trace_level != _NO_TRACE
@@ -129,12 +126,15 @@ class MasterSession:
             )
 
         cancellation = CancellationManager(self._cancellation)
+        token = -1 if outer is None else outer.register(cancellation.cancel)
         step = RunningStep(prepared.parts, cancellation)
         try:
             step.start(make_call, deadline)
             return step.wait(deadline)
         finally:
             cancellation.close()
+            if outer is not None:
+                outer.deregister(token)
             self.clean_up(step_id, prepared.parts)
 
     def clean_up(self, step_id: int, parts: Sequence[Part]) -> None:
@@ -223,7 +223,9 @@ class MasterSession:
         """Prepares a CallableOptions; see `MasterInterface.make_callable`."""
         if options.tensor_connection:
             raise errors.UnimplementedError(
-                None, None, "CallableOptions.tensor_connection is not supported: feed the tensor instead"
+                None,
+                None,
+                "CallableOptions.tensor_connection is not supported: feed the tensor instead",
             )
         signature = (tuple(options.feed), tuple(options.fetch), tuple(options.target))
         run_options = config_pb2.RunOptions()
@@ -354,7 +356,9 @@ class MasterSession:
             if future.done() and futures.error_of(future) is None:
                 part.handle = future.result()
                 if failures:
-                    part.worker.deregister_graph(self.handle, part.handle, Deadline.after(_CLEANUP_SECONDS))
+                    part.worker.deregister_graph(
+                        self.handle, part.handle, Deadline.after(_CLEANUP_SECONDS)
+                    )
         if failures:
             raise failure.root_cause(failures)
 

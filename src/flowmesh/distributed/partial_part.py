@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeAlias
 
 from flowmesh.core import errors
+from flowmesh.core.cancellation import CancellationManager
 from flowmesh.distributed import failure, futures
 from flowmesh.distributed.interfaces import RunGraphCall, RunGraphResult
 from flowmesh.distributed.worker_session import RegisteredGraph
 from flowmesh.runtime.rendezvous import Rendezvous
+from flowmesh.runtime.trace import TraceCollector
 
-Started = tuple[Future[Any], Any, Rendezvous]
+Started: TypeAlias = tuple[Future[Any], TraceCollector | None, Rendezvous, CancellationManager]
+"""A run, its trace, its rendezvous, and what cancels it."""
 
 
 class PartialParts:
@@ -24,9 +27,16 @@ class PartialParts:
         self._running: dict[tuple[int, str], Started] = {}
 
     def run(
-        self, call: RunGraphCall, graph: RegisteredGraph, start: Callable[[], Started]
+        self,
+        call: RunGraphCall,
+        graph: RegisteredGraph,
+        cancellation: CancellationManager,
+        start: Callable[[], Started],
     ) -> Future[RunGraphResult]:
-        """Starts the execution with the first call of a step; each call gives feeds and waits for its fetches."""
+        """Starts the execution with the first call of a step; each call gives feeds and waits for its fetches.
+
+        Cancelling any of the calls ends the execution.
+        """
         key = (call.step_id, call.graph_handle)
         with self._lock:
             running = self._running.get(key)
@@ -34,7 +44,7 @@ class PartialParts:
             running = start()
             with self._lock:
                 self._running[key] = running
-        run, _, rendezvous = running
+        run, _, rendezvous, own = running
         wanted: dict[str, Future[Any]] = {}
         try:
             for name, value in call.feeds.items():
@@ -48,14 +58,21 @@ class PartialParts:
         if call.last:
             with self._lock:
                 self._running.pop(key, None)
-        return _gather(wanted, run, wait_for_run=call.last)
+        token = cancellation.register(own.cancel)
+        result = _gather(wanted, run, wait_for_run=call.last)
+        result.add_done_callback(lambda _: cancellation.deregister(token))
+        return result
 
     def end(self, step_id: int) -> None:
         """Forgets the executions of a step."""
-        if self._running:
-            with self._lock:
-                for key in [k for k in self._running if k[0] == step_id]:
-                    del self._running[key]
+        if not self._running:
+            return
+        with self._lock:
+            keys = [k for k in self._running if k[0] == step_id]
+            ended = [self._running.pop(key) for key in keys]
+        for run, _, _, own in ended:
+            if not run.done():
+                own.cancel(errors.CancelledError(None, None, f"Step {step_id} was ended"))
 
 
 def _key(keys: Mapping[str, str], name: str, what: str) -> str:

@@ -132,6 +132,8 @@ class PartialRun:
         """Ends the step wherever it is."""
         if not self.over:
             self.over = True
-            self._cancellation.cancel(errors.CancelledError(None, None, "PRunSetup has been closed."))
+            self._cancellation.cancel(
+                errors.CancelledError(None, None, "PRunSetup has been closed.")
+            )
             self._cancellation.close()
             self._clean_up(self._step_id, self._plan.parts)

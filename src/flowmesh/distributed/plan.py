@@ -66,10 +66,16 @@ def resolve(graph: Graph, signature: Signature) -> Elements:
         )
     if len(set(feeds)) != len(feeds):
         double = next(name for i, name in enumerate(feeds) if name in feeds[:i])
-        raise errors.InvalidArgumentError(None, None, f"Endpoint \"{double}\" fed more than once.")
+        raise errors.InvalidArgumentError(None, None, f'Endpoint "{double}" fed more than once.')
     return Elements(
-        tuple(_tensor(graph, name, f"FeedInputs: unable to find feed output {name}", "FeedInputs") for name in feeds),
-        tuple(_tensor(graph, name, f"FetchOutputs node {name}: not found", "FetchOutputs") for name in fetches),
+        tuple(
+            _tensor(graph, name, f"FeedInputs: unable to find feed output {name}", "FeedInputs")
+            for name in feeds
+        ),
+        tuple(
+            _tensor(graph, name, f"FetchOutputs node {name}: not found", "FetchOutputs")
+            for name in fetches
+        ),
         tuple(op for op in (_operation(graph, name) for name in targets) if op is not None),
     )
 

@@ -132,7 +132,9 @@ def _consequence(error: OpError, task: str) -> OpError:
     )
 
 
-def values_of(results: Sequence[RunGraphResult], fetches: Sequence[str], fed: Mapping[str, Any]) -> list[Any]:
+def values_of(
+    results: Sequence[RunGraphResult], fetches: Sequence[str], fed: Mapping[str, Any]
+) -> list[Any]:
     """The values of the fetches, from the results of the parts and from the feeds."""
     if len(results) == 1 and not fed:
         tensors: Mapping[str, Any] = results[0].tensors

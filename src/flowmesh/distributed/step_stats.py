@@ -46,6 +46,10 @@ def _fill(node: Any, record: NodeRecord) -> None:
 
 def _enum(dtype: Any) -> int:
     try:
-        return dtypes.string.as_datatype_enum if dtype == object else dtypes.as_dtype(dtype).as_datatype_enum
+        return (
+            dtypes.string.as_datatype_enum
+            if dtype == object
+            else dtypes.as_dtype(dtype).as_datatype_enum
+        )
     except TypeError:
         return 0

@@ -48,6 +48,11 @@ class TaskRendezvous(Rendezvous):
                     self._pulls.cancel(self.error)
             return self._pulls
 
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody waits here, or this step for another task."""
+        return bool(self._waiting) or self._pulls is not None
+
     def recv_local(self, key: str) -> Future[Any]:
         """What this task itself sends."""
         return super().recv_async(key)
@@ -124,7 +129,7 @@ class StepTable:
             self._ended[step_id] = None
             if len(self._ended) > _REMEMBERED:
                 self._ended.popitem(last=False)
-        if step is not None:
+        if step is not None and step.in_use:
             step.abort(errors.AbortedError(None, None, f"Cleanup {step_id}"))
 
     def abort_all(self, error: OpError) -> None:

@@ -19,7 +19,7 @@ from flowmesh.distributed.interfaces import (
     RunGraphResult,
     WorkerInterface,
 )
-from flowmesh.distributed.partial_part import PartialParts
+from flowmesh.distributed.partial_part import PartialParts, Started
 from flowmesh.distributed.peers import Peers
 from flowmesh.distributed.recv_log import RecvLog
 from flowmesh.distributed.step_stats import to_step_stats
@@ -28,7 +28,6 @@ from flowmesh.distributed.worker_session import RegisteredGraph, WorkerSession
 from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
 from flowmesh.resources.manager import ResourceManager
-from flowmesh.runtime.rendezvous import Rendezvous
 from flowmesh.runtime.step import StepContext
 from flowmesh.runtime.trace import TraceCollector
 
@@ -106,7 +105,9 @@ class Worker(WorkerInterface):
                 )
             self._sessions[handle] = session
 
-    def delete_worker_session(self, session_handle: str, deadline: Deadline = NEVER) -> Future[None]:
+    def delete_worker_session(
+        self, session_handle: str, deadline: Deadline = NEVER
+    ) -> Future[None]:
         with self._lock:
             session = self._sessions.pop(session_handle, None)
         if session is not None:
@@ -163,9 +164,12 @@ class Worker(WorkerInterface):
             graph = session.graph(call.graph_handle)
             if call.partial:
                 return self._partial.run(
-                    call, graph, lambda: self._start(call, session, graph, cancellation, deadline)
+                    call,
+                    graph,
+                    cancellation,
+                    lambda: self._start(call, session, graph, cancellation, NEVER),
                 )
-            run, trace, _ = self._start(call, session, graph, cancellation, deadline)
+            run, trace, _, _ = self._start(call, session, graph, cancellation, deadline)
         except Exception as exc:
             return futures.failed(failure.of_exception(exc))
         if run.done() and run.exception() is None:
@@ -179,7 +183,7 @@ class Worker(WorkerInterface):
         graph: RegisteredGraph,
         cancellation: CancellationManager,
         deadline: Deadline,
-    ) -> tuple[Future[Any], TraceCollector | None, Rendezvous]:
+    ) -> Started:
         """Starts the executor, which ends what is left of the step here when this part fails."""
         cancellation.check()
         args = {} if call.partial else graph.arguments(call.feeds)
@@ -194,7 +198,7 @@ class Worker(WorkerInterface):
             own.close()
         else:
             run.add_done_callback(lambda _: own.close())
-        return run, trace, rendezvous
+        return run, trace, rendezvous, own
 
     def _result(
         self, call: RunGraphCall, graph: RegisteredGraph, tensors: Any, trace: TraceCollector | None

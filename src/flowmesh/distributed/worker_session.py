@@ -25,16 +25,13 @@ _RECVS = frozenset({"_Recv", "_HostRecv"})
 class RegisteredGraph:
     """One part of a graph, ready to run."""
 
-    def __init__(
-        self, part: Graph, devices: Sequence[Any], session: WorkerSession, config: Any
-    ):
+    def __init__(self, part: Graph, devices: Sequence[Any], session: WorkerSession, config: Any):
         self.part = part
         self._make = lambda graph: Executable(
             graph, devices, session.resources, session.state, config
         )
         ends = [op for op in part.get_operations() if is_client_end(op)]
-        self.feed_keys = {_tensor_name(op): key_of(op) for op in ends if op.type in _RECVS}
-        self.fetch_keys = {_tensor_name(op): key_of(op) for op in ends if op.type in _SENDS}
+        self.feed_keys, self.fetch_keys = client_ends(part)
         self._deferred = bool(ends) and all("_client" in op.extra_attrs for op in ends)
         self._lock = threading.Lock()
         self._piecewise: Executable | None = None
@@ -136,6 +133,15 @@ def key_of(op: Operation) -> str:
         attrs["send_device_incarnation"],
         attrs["recv_device"].decode(),
         _tensor_name(op),
+    )
+
+
+def client_ends(part: Graph) -> tuple[dict[str, str], dict[str, str]]:
+    """The rendezvous keys of the feeds, and of the fetches, that a part has, by tensor name."""
+    ends = [op for op in part.get_operations() if is_client_end(op)]
+    return (
+        {_tensor_name(op): key_of(op) for op in ends if op.type in _RECVS},
+        {_tensor_name(op): key_of(op) for op in ends if op.type in _SENDS},
     )
 
 
