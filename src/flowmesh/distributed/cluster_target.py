@@ -65,9 +65,9 @@ def reset(target: str, containers: Sequence[str] = (), config: Any = None) -> No
     process (TensorFlow: `tf.Session.reset`)."""
     if not target:
         with _lock:
-            masters = list(_local_masters)
-        for master in masters:
-            master.reset(containers)
+            local = list(_local_masters)
+        for each in local:
+            each.reset(containers)
         return
     master, close = connect(target, config)
     try:

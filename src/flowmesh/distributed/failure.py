@@ -53,8 +53,7 @@ def of_exception(exc: BaseException) -> OpError:
     """What an exception becomes when it crosses from a task."""
     if isinstance(exc, FutureCancelled):
         return errors.CancelledError(None, None, "The operation was cancelled.")
-    error = errors.from_exception(exc)
-    return error
+    return errors.from_exception(exc)
 
 
 def to_wire(error: OpError, short: bool = False) -> tuple[int, str]:

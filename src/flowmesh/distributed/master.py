@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from flowmesh.core import errors
@@ -198,10 +199,8 @@ class Master(MasterInterface):
         with self._lock:
             handles = list(self._sessions)
         for handle in handles:
-            try:
+            with suppress(errors.AbortedError):  # closed by its client at the same time
                 self.close_session(handle)
-            except errors.AbortedError:
-                pass  # closed by its client at the same time
 
     def close(self) -> None:
         """Closes all sessions; no new ones start."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from flowmesh.core import errors
@@ -45,7 +46,7 @@ class RunningStep:
             if future.done():
                 self._finished(index, future)
             else:
-                future.add_done_callback(lambda f, index=index: self._finished(index, f))
+                future.add_done_callback(partial(self._finished, index))
 
     def _finished(self, index: int, future: Future[RunGraphResult]) -> None:
         error = futures.error_of(future)

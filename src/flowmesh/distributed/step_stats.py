@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from flowmesh.core import dtypes
 from flowmesh.proto import step_stats_pb2
 from flowmesh.runtime.trace import NodeRecord, TraceCollector
@@ -45,11 +47,9 @@ def _fill(node: Any, record: NodeRecord) -> None:
 
 
 def _enum(dtype: Any) -> int:
+    if np.dtype(dtype).kind == "O":
+        return dtypes.string.as_datatype_enum
     try:
-        return (
-            dtypes.string.as_datatype_enum
-            if dtype == object
-            else dtypes.as_dtype(dtype).as_datatype_enum
-        )
+        return dtypes.as_dtype(dtype).as_datatype_enum
     except TypeError:
         return 0

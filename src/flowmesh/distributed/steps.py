@@ -108,9 +108,9 @@ class StepTable:
         """Undoes `ask`; a step that was never started and for which nobody waits any more is dropped."""
         with self._lock:
             step.asked -= 1
-            if gave_up and not step.asked and not step.runs:
-                if self._steps.get(step.step_id) is step:
-                    del self._steps[step.step_id]
+            unused = gave_up and not step.asked and not step.runs
+            if unused and self._steps.get(step.step_id) is step:
+                del self._steps[step.step_id]
 
     def _find_or_create(self, step_id: int) -> TaskRendezvous:
         step = self._steps.get(step_id)

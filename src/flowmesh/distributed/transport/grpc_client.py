@@ -38,7 +38,9 @@ class Connection:
         self.task = task
         self.address = address
         self._channel = grpc.insecure_channel(f"dns:///{address}", options=CHANNEL_OPTIONS)
-        self._methods = {name: self._channel.unary_unary(path) for name, path in paths.items()}
+        self._methods: dict[str, Any] = {
+            name: self._channel.unary_unary(path) for name, path in paths.items()
+        }
 
     def close(self) -> None:
         """Ends all calls and closes the channel."""

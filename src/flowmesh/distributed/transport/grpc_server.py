@@ -129,8 +129,8 @@ class GrpcServer:
         """Binds 'host:port' (0 chooses a port); OSError when that cannot be done."""
         self._pool = ElasticPool(MAX_CALLS, f"flowmesh-grpc-{port or 'any'}")
         self._server = grpc.server(
-            self._pool,
-            handlers=(_Services(master, worker),),
+            self._pool,  # type: ignore[arg-type]  # any Executor will do
+            handlers=[_Services(master, worker)],
             options=SERVER_OPTIONS,
             maximum_concurrent_rpcs=MAX_CALLS,
         )

@@ -28,13 +28,31 @@ from flowmesh.runtime.values import DEAD
 _MASTER = "/tensorflow.MasterService/"
 _WORKER = "/tensorflow.WorkerService/"
 _MASTER_METHODS = (
-    "CreateSession ExtendSession PartialRunSetup RunStep CloseSession ListDevices Reset MakeCallable RunCallable "
-    "ReleaseCallable"
-).split()
+    "CreateSession",
+    "ExtendSession",
+    "PartialRunSetup",
+    "RunStep",
+    "CloseSession",
+    "ListDevices",
+    "Reset",
+    "MakeCallable",
+    "RunCallable",
+    "ReleaseCallable",
+)
 _WORKER_METHODS = (
-    "GetStatus CreateWorkerSession DeleteWorkerSession RegisterGraph DeregisterGraph RunGraph CleanupGraph CleanupAll "
-    "RecvTensor Logging Tracing MarkRecvFinished"
-).split()
+    "GetStatus",
+    "CreateWorkerSession",
+    "DeleteWorkerSession",
+    "RegisterGraph",
+    "DeregisterGraph",
+    "RunGraph",
+    "CleanupGraph",
+    "CleanupAll",
+    "RecvTensor",
+    "Logging",
+    "Tracing",
+    "MarkRecvFinished",
+)
 
 MASTER_PATHS = {name: _MASTER + name for name in _MASTER_METHODS}
 WORKER_PATHS = {name: _WORKER + name for name in _WORKER_METHODS}
