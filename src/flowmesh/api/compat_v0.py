@@ -28,7 +28,6 @@ from flowmesh.ops import (
     split as split_ops,
     stack as stack_ops,
 )
-from flowmesh.summaries import merging, summary as summary_ops, writer
 
 _warned: set[str] = set()
 _lock = threading.Lock()
@@ -43,7 +42,9 @@ def warn_once(old: str, new: str) -> None:
     tf_logging.warning("%s is TensorFlow 0.x; it still works, the new form is %s", old, new)
 
 
-def _renamed(old: str, new: str, function: Callable[..., Any], **argument_names: str) -> Callable[..., Any]:
+def _renamed(
+    old: str, new: str, function: Callable[..., Any], **argument_names: str
+) -> Callable[..., Any]:
     """`function` under its 0.x name; `argument_names` maps 0.x argument names to today's."""
 
     @functools.wraps(function)
@@ -89,11 +90,18 @@ def concat(values: Any, axis: Any = None, name: str = "concat", **old: Any) -> A
 
 
 def split(
-    value: Any = None, num_or_size_splits: Any = None, axis: Any = 0, num: Any = None, name: str = "split", **old: Any
+    value: Any = None,
+    num_or_size_splits: Any = None,
+    axis: Any = 0,
+    num: Any = None,
+    name: str = "split",
+    **old: Any,
 ) -> Any:
     """Splits a tensor: `split(value, num_or_size_splits, axis)`; also 0.x's `split(split_dim, num_split, value)`."""
     if "split_dim" in old or "num_split" in old:
-        warn_once("tf.split(split_dim, num_split, value)", "tf.split(value, num_or_size_splits, axis)")
+        warn_once(
+            "tf.split(split_dim, num_split, value)", "tf.split(value, num_or_size_splits, axis)"
+        )
         given = [a for a in (value, num_or_size_splits) if a is not None]
         dim = old.pop("split_dim") if "split_dim" in old else given.pop(0)
         count = old.pop("num_split") if "num_split" in old else given.pop(0)
@@ -101,7 +109,9 @@ def split(
         return _no_more(old) or split_ops.split(tensor, count, dim, name=name)
     _no_more(old)
     if _is_axis(value) and _is_axis(num_or_size_splits) and not isinstance(axis, (int, np.integer)):
-        warn_once("tf.split(split_dim, num_split, value)", "tf.split(value, num_or_size_splits, axis)")
+        warn_once(
+            "tf.split(split_dim, num_split, value)", "tf.split(value, num_or_size_splits, axis)"
+        )
         return split_ops.split(axis, num_or_size_splits, value, name=name)
     return split_ops.split(value, num_or_size_splits, axis, num, name=name)
 
@@ -112,7 +122,12 @@ def _no_more(old: dict[str, Any]) -> None:
 
 
 def softmax_cross_entropy_with_logits(
-    _sentinel: Any = None, labels: Any = None, logits: Any = None, dim: int = -1, name: str | None = None, axis: Any = None
+    _sentinel: Any = None,
+    labels: Any = None,
+    logits: Any = None,
+    dim: int = -1,
+    name: str | None = None,
+    axis: Any = None,
 ) -> Any:
     """Cross entropy of softmax: `labels=`, `logits=`; also 0.x's positional `(logits, labels)`."""
     if _sentinel is not None and labels is not None and logits is None:
@@ -142,10 +157,16 @@ def sparse_softmax_cross_entropy_with_logits(
 
 
 def sigmoid_cross_entropy_with_logits(
-    _sentinel: Any = None, labels: Any = None, logits: Any = None, name: str | None = None, targets: Any = None
+    _sentinel: Any = None,
+    labels: Any = None,
+    logits: Any = None,
+    name: str | None = None,
+    targets: Any = None,
 ) -> Any:
     """Cross entropy of independent classes: `labels=`, `logits=`; also 0.x's positional `(logits, targets)`."""
-    positional = _sentinel is not None and logits is None and (labels is not None or targets is not None)
+    positional = (
+        _sentinel is not None and logits is None and (labels is not None or targets is not None)
+    )
     if positional or targets is not None:
         warn_once(
             "tf.nn.sigmoid_cross_entropy_with_logits(logits, targets)",
@@ -162,7 +183,9 @@ def sigmoid_cross_entropy_with_logits(
 class SparseTensor(composite.SparseTensor):
     """A sparse tensor in coordinates; 0.x called `dense_shape` `shape`."""
 
-    def __init__(self, indices: Any, values: Any, dense_shape: Any = None, shape: Any = None) -> None:
+    def __init__(
+        self, indices: Any, values: Any, dense_shape: Any = None, shape: Any = None
+    ) -> None:
         if dense_shape is None:
             if shape is None:
                 raise TypeError("SparseTensor() missing 1 required argument: 'dense_shape'")
@@ -171,7 +194,9 @@ class SparseTensor(composite.SparseTensor):
         super().__init__(indices, values, dense_shape)
 
 
-def batch_matmul(x: Any, y: Any, adj_x: bool = False, adj_y: bool = False, name: str | None = None) -> Any:
+def batch_matmul(
+    x: Any, y: Any, adj_x: bool = False, adj_y: bool = False, name: str | None = None
+) -> Any:
     """TensorFlow 0.x name of `tf.matmul` on batches of matrices."""
     warn_once("tf.batch_matmul", "tf.matmul")
     return matmul.matmul(x, y, adjoint_a=adj_x, adjoint_b=adj_y, name=name)
@@ -181,28 +206,6 @@ def select(condition: Any, t: Any = None, e: Any = None, name: str | None = None
     """TensorFlow 0.x name of `tf.where` with two values."""
     warn_once("tf.select", "tf.where")
     return raw.Select(condition, t, e, name=name)
-
-
-def image_summary(tag: Any, tensor: Any, max_images: int = 3, collections: Any = None, name: str | None = None) -> Any:
-    """TensorFlow 0.x form of `tf.summary.image`; the tag is the first argument."""
-    warn_once("tf.image_summary", "tf.summary.image")
-    return summary_ops.image(name or _tag_name(tag), tensor, max_outputs=max_images, collections=collections)
-
-
-def scalar_summary(tags: Any, values: Any, collections: Any = None, name: str | None = None) -> Any:
-    """TensorFlow 0.x form of `tf.summary.scalar`; the tag is used as it is."""
-    warn_once("tf.scalar_summary", "tf.summary.scalar")
-    return summary_ops.tagged("ScalarSummary", tags, values, collections, name)
-
-
-def histogram_summary(tag: Any, values: Any, collections: Any = None, name: str | None = None) -> Any:
-    """TensorFlow 0.x form of `tf.summary.histogram`; the tag is used as it is."""
-    warn_once("tf.histogram_summary", "tf.summary.histogram")
-    return summary_ops.tagged("HistogramSummary", tag, values, collections, name)
-
-
-def _tag_name(tag: Any) -> str:
-    return tag if isinstance(tag, str) else "image"
 
 
 mul = _renamed("mul", "multiply", math_functions.multiply)
@@ -217,14 +220,15 @@ arg_min = _renamed("arg_min", "argmin", comparison.argmin)
 concat_v2 = _renamed("concat_v2", "concat", concat_ops.concat)
 all_variables = _renamed("all_variables", "global_variables", variable_collections.global_variables)
 initialize_all_variables = _renamed(
-    "initialize_all_variables", "global_variables_initializer", variable_collections.global_variables_initializer
+    "initialize_all_variables",
+    "global_variables_initializer",
+    variable_collections.global_variables_initializer,
 )
 initialize_variables = _renamed(
     "initialize_variables", "variables_initializer", variable_collections.variables_initializer
 )
 initialize_local_variables = _renamed(
-    "initialize_local_variables", "local_variables_initializer", variable_collections.local_variables_initializer
+    "initialize_local_variables",
+    "local_variables_initializer",
+    variable_collections.local_variables_initializer,
 )
-merge_all_summaries = _renamed("merge_all_summaries", "summary.merge_all", merging.merge_all)
-merge_summary = _renamed("merge_summary", "summary.merge", merging.merge)
-SummaryWriter = _renamed("train.SummaryWriter", "summary.FileWriter", writer.FileWriter)

@@ -1,0 +1,1 @@
+"""The public namespaces: explicit lists of names, and nothing else."""
