@@ -35,7 +35,9 @@ class Group:
 class Colocation:
     """The groups of a graph, by union-find."""
 
-    def __init__(self, ops: Iterable[Operation], types: Sequence[str], allow_soft_placement: bool) -> None:
+    def __init__(
+        self, ops: Iterable[Operation], types: Sequence[str], allow_soft_placement: bool
+    ) -> None:
         """`types`: the device types there are, best first."""
         self._soft = allow_soft_placement
         self._parent: dict[Operation, Operation] = {}

@@ -62,8 +62,10 @@ def _structural_kind(op: Operation) -> Kind | None:
     if kind in _SENDS:
         return Kind.RESULT if attrs.get("client_terminated") else Kind.SEND
     if kind == "Const":
-        return Kind.COMPUTE if op._control_inputs and _is_array_op(op) else (
-            Kind.NUMPY if op._control_inputs else Kind.CONSTANT
+        return (
+            Kind.COMPUTE
+            if op._control_inputs and _is_array_op(op)
+            else (Kind.NUMPY if op._control_inputs else Kind.CONSTANT)
         )
     if kind in SWITCHES:
         return Kind.SWITCH
@@ -139,9 +141,7 @@ def is_foldable(op: Operation, depth: int = 12) -> bool:
         return True
     if not op.inputs or not _is_array_op(op):
         return False
-    return all(
-        not t.dtype._is_ref_dtype and is_foldable(t.op, depth - 1) for t in op.inputs
-    )
+    return all(not t.dtype._is_ref_dtype and is_foldable(t.op, depth - 1) for t in op.inputs)
 
 
 def static_input_indices(op: Operation) -> list[int]:

@@ -163,7 +163,7 @@ class _Partitioner:
         """Sends `sent` on `source` to `device`; returns the `_Recv`."""
         number = self._edges
         self._edges += 1
-        ends = {
+        ends: dict[str, Any] = {
             "tensor_name": f"edge_{number}_{origin}".encode(),
             "send_device": source.encode(),
             "send_device_incarnation": self._incarnations.get(source, 0),
@@ -172,7 +172,9 @@ class _Partitioner:
         }
         base = sent.dtype.base_dtype
         sending, receiving = self._part(self._key(source)), self._part(part)
-        self._add(sending, "_Send", f"{origin}/_send_{number}", [sent], source, sent.op, T=base, **ends)
+        self._add(
+            sending, "_Send", f"{origin}/_send_{number}", [sent], source, sent.op, T=base, **ends
+        )
         return self._add(
             receiving,
             "_Recv",

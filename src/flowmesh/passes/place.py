@@ -254,7 +254,11 @@ def _attr_text(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_attr_text(v) for v in value) + "]"
     if hasattr(value, "key") and hasattr(value, "as_list"):
-        return "<unknown>" if value.key is None else str(list(value.key)).replace("None", "?").replace(" ", "")
+        return (
+            "<unknown>"
+            if value.key is None
+            else str(list(value.key)).replace("None", "?").replace(" ", "")
+        )
     text = str(value).replace("\n", " ")
     return text if len(text) < 80 else text[:77] + "..."
 
@@ -270,7 +274,11 @@ def _kernels(op: Operation) -> str:
     for kind in ("CPU", "GPU"):
         if definition.devices is not None and kind not in definition.devices:
             continue
-        if kind == "GPU" and definition.devices is None and (definition.host or definition.numpy_only):
+        if (
+            kind == "GPU"
+            and definition.devices is None
+            and (definition.host or definition.numpy_only)
+        ):
             continue
         line = f"  device='{kind}'"
         if kind == "GPU" and definition.gpu_types is not None:

@@ -108,7 +108,9 @@ def _cycle_error(
         op = min((d for d in dependencies(op, fed, fed_ops) if d in stuck), key=lambda o: o.id)
     cycle = sorted(path[seen[op] :], key=lambda o: o.id)
     names = ", ".join(o.name for o in cycle)
-    places = "".join(f"\n\t [[node {o.name} (defined at {o.defined_at}) ]]" for o in cycle[:1] if o.defined_at)
+    places = "".join(
+        f"\n\t [[node {o.name} (defined at {o.defined_at}) ]]" for o in cycle[:1] if o.defined_at
+    )
     return errors.InvalidArgumentError(
         None,
         cycle[0],

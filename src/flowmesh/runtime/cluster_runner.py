@@ -9,6 +9,7 @@ them: no update is ever lost. Random ops' states likewise.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Hashable, Sequence
@@ -35,9 +36,16 @@ _MAX_STATIC_SIZE = 1024
 
 
 def choose(
-    mode: str, runs: int, work: int, ops: int, xla_only: bool = False, full: bool = False
+    mode: str,
+    runs: int,
+    work: int,
+    ops: int,
+    *,
+    xla_only: bool = False,
+    accelerator: bool = False,
+    full: bool = False,
 ) -> str:
-    """"numpy" or "xla" for the next run of a signature that was run `runs` times with `work` each.
+    """ "numpy" or "xla" for the next run of a signature that was run `runs` times with `work` each.
 
     `mode` is "auto", "numpy" or "xla"; `full` tells that the cluster has as many programs as it may.
     """
@@ -45,7 +53,7 @@ def choose(
         return "numpy"
     if mode == "xla" or xla_only:
         return "xla"
-    return "xla" if cost.worth_compiling(runs, work, ops) else "numpy"
+    return "xla" if cost.worth_compiling(runs, work, ops, accelerator) else "numpy"
 
 
 class _Entry:
@@ -146,11 +154,19 @@ class ClusterRunner:
     def _choice(self, entry: _Entry) -> str:
         program = self.program
         work = program.static_work if entry.work is None else entry.work
-        arguments = (self._mode, entry.runs, work, len(program.ops), program.xla_only)
-        choice = choose(*arguments)
+        ask = functools.partial(
+            choose,
+            self._mode,
+            entry.runs,
+            work,
+            len(program.ops),
+            xla_only=program.xla_only,
+            accelerator=self.device.is_accelerator,
+        )
+        choice = ask()
         if choice == "xla" and self._compiled >= MAX_SIGNATURES:
             self._warn_of_signatures()
-            return choose(*arguments, full=True)
+            return ask(full=True)
         return choice
 
     def _warn_of_signatures(self) -> None:
@@ -274,7 +290,13 @@ class ClusterRunner:
     def _give_up(self, entry: _Entry, exc: BaseException, where: str) -> None:
         entry.broken = True
         count("fallbacks")
-        _log.debug("%s cannot be traced (%s: %s): %s is run by NumPy", where, type(exc).__name__, exc, self.label)
+        _log.debug(
+            "%s cannot be traced (%s: %s): %s is run by NumPy",
+            where,
+            type(exc).__name__,
+            exc,
+            self.label,
+        )
 
     def _traced(self, outputs: list[Any], trace: TraceCollector | None, start: int) -> list[Any]:
         """Records a run of the XLA program: its time shared out among its ops by their estimated work."""
@@ -292,5 +314,13 @@ class ClusterRunner:
             done += share
             until = start + (end - start) * done // total
             values = [produced[t] for t in op.outputs if t in produced]
-            trace.record(self.device.name, op.name, f"{numpy_exec.label(op)} in {self.label}", at, until, values, start)
+            trace.record(
+                self.device.name,
+                op.name,
+                f"{numpy_exec.label(op)} in {self.label}",
+                at,
+                until,
+                values,
+                start,
+            )
         return outputs

@@ -16,6 +16,7 @@ PER_OP = 1_500
 MULTIPLY_ADDS_PER_UNIT = 8
 MINIMUM_FOR_XLA = 60_000
 """Below this NumPy is done before an XLA program is even started."""
+MINIMUM_FOR_ACCELERATOR = 10_000
 COMPILE_BASE = 40_000_000
 COMPILE_PER_OP = 2_000_000
 HEAVY = 300_000
@@ -56,11 +57,14 @@ def compile_cost(ops: int) -> int:
     return COMPILE_BASE + COMPILE_PER_OP * ops
 
 
-def worth_compiling(runs: int, work: int, ops: int) -> bool:
+def worth_compiling(runs: int, work: int, ops: int, accelerator: bool = False) -> bool:
     """Whether a signature that ran `runs` times with `work` each should now become an XLA program.
 
-    It should once the work done, this run included, would have paid for the compilation; small work never does.
+    It should once the work done, this run included, would have paid for the compilation; small work never does. On an
+    accelerator, where NumPy has to fetch the data first, the second run is enough.
     """
+    if accelerator and runs >= 1:
+        return work >= MINIMUM_FOR_ACCELERATOR
     return work >= MINIMUM_FOR_XLA and (runs + 1) * work >= compile_cost(ops)
 
 

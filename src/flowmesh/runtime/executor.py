@@ -79,9 +79,7 @@ class Executable:
                     task.program, device, self._mode, traceable, label
                 )
             elif task.kind is Kind.HOST:
-                self.hosts[task.index] = HostRunner(
-                    task, resources, self.session_state, files, log
-                )
+                self.hosts[task.index] = HostRunner(task, resources, self.session_state, files, log)
 
     @property
     def feed_keys(self) -> dict[str, str]:
@@ -349,20 +347,33 @@ class _Run:
         if kind is Kind.RECV:
             return self._step.rendezvous.recv_async(task.key)
         if kind is Kind.SWITCH:
-            chosen = bool(to_host(inputs[1]))
-            return (DEAD, inputs[0]) if chosen else (inputs[0], DEAD)
+            value = self._plain(task, 0, inputs[0])
+            return (DEAD, value) if bool(to_host(inputs[1])) else (value, DEAD)
         if kind is Kind.MERGE:
-            return _merge(task, inputs)
+            return self._merge(task, inputs)
         return (find_variable(task.op, self._executable.resources),)
 
-    def _send(self, task: Task, value: Any) -> tuple[()]:
-        if isinstance(value, Variable):
+    def _plain(self, task: Task, position: int, value: Any) -> Any:
+        """An input of a unit that takes values: what a ref refers to is read now."""
+        tensor = task.op.inputs[position]
+        arg = task.op.definition.flat_input_args()[position]
+        if isinstance(value, Variable) and tensor.dtype._is_ref_dtype and not arg.ref:
             try:
-                value = value.read()
+                return value.read()
             except OpError as exc:
-                raise annotate(task.op.inputs[0].op, exc) from exc
-        self._step.rendezvous.send(task.key, value)
+                raise annotate(tensor.op, exc) from exc
+        return value
+
+    def _send(self, task: Task, value: Any) -> tuple[()]:
+        self._step.rendezvous.send(task.key, self._plain(task, 0, value))
         return ()
+
+    def _merge(self, task: Task, inputs: Sequence[Any]) -> tuple[Any, Any]:
+        """The live input and its number."""
+        for number, value in enumerate(inputs):
+            if value is not DEAD:
+                return self._plain(task, number, value), np.asarray(number, np.int32)
+        raise errors.InternalError(None, task.op, f"Merge {task.op.name} has no live input")
 
     def _await(self, task: Task, future: Future[Any]) -> list[int]:
         """Goes on at once when the future is done, else in the thread that completes it."""
@@ -445,11 +456,3 @@ class _Run:
                 self._fail(error)
                 return []
         return self._complete(task, [DEAD] * len(task.outputs))
-
-
-def _merge(task: Task, inputs: Sequence[Any]) -> tuple[Any, Any]:
-    """The live input and its number."""
-    for number, value in enumerate(inputs):
-        if value is not DEAD:
-            return value, np.asarray(number, np.int32)
-    raise errors.InternalError(None, task.op, f"Merge {task.op.name} has no live input")

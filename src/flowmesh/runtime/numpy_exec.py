@@ -59,7 +59,9 @@ def _eager(
     jax = load_jax()
     with jax.default_device(device.jax_device()):
         wanted = [
-            a if i in instruction.needs_static or not isinstance(a, np.ndarray) else jax.numpy.asarray(a)
+            a
+            if i in instruction.needs_static or not isinstance(a, np.ndarray)
+            else jax.numpy.asarray(a)
             for i, a in enumerate(arguments)
         ]
         result = invoke(instruction, jax.numpy, wanted, implicit)
@@ -85,7 +87,9 @@ class _Timed:
         result = self._call(instruction, arguments)
         end = self._trace.now()
         outputs = result if isinstance(result, (tuple, list)) else (result,)
-        self._trace.record(self._device, instruction.op.name, label(instruction.op), start, end, outputs)
+        self._trace.record(
+            self._device, instruction.op.name, label(instruction.op), start, end, outputs
+        )
         return result
 
 

@@ -16,7 +16,9 @@ IDLE_SECONDS = 2.0
 class WorkPool:
     """Runs callables on up to `size` daemon threads. Thread-safe."""
 
-    def __init__(self, size: int, name: str = "flowmesh-compute", idle: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self, size: int, name: str = "flowmesh-compute", idle: float = IDLE_SECONDS
+    ) -> None:
         self._size = max(1, size)
         self._name = name
         self._idle_seconds = idle

@@ -125,7 +125,7 @@ class Instruction:
         for register, mode in self.inputs:
             value = registers[register]
             if mode is Mode.READ:
-                value = value.read() if isinstance(value, Cell) else value
+                value = value.read() if isinstance(value, (Cell, Variable)) else value
             elif mode is Mode.WRITE:
                 value = None
             elif mode is Mode.OBJECT and isinstance(value, Cell):
@@ -273,9 +273,7 @@ class Program:
         positions = {t: i for i, t in enumerate(self.inputs)}
         found: set[int] = set()
         folded: set[Operation] = set()
-        stack = [
-            op.inputs[i] for op in self.ops for i in op_traits.static_input_indices(op)
-        ]
+        stack = [op.inputs[i] for op in self.ops for i in op_traits.static_input_indices(op)]
         while stack:
             tensor = stack.pop()
             if tensor in positions:
@@ -294,7 +292,9 @@ class Program:
         for instruction in reversed(self.instructions):
             used = [r for r, _ in instruction.inputs] + list(instruction.outputs)
             used += [target for target, _ in instruction.aliases]
-            instruction.drops = tuple(r for r in dict.fromkeys(used) if r not in seen and r not in keep)
+            instruction.drops = tuple(
+                r for r in dict.fromkeys(used) if r not in seen and r not in keep
+            )
             seen.update(used)
 
     def evaluate(

@@ -6,6 +6,7 @@ State is a locked table; futures are completed with no lock held, in the thread 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from concurrent.futures import Future, InvalidStateError
@@ -109,17 +110,13 @@ class Rendezvous:
 
 
 def _resolve(future: Future[Delivery], delivery: Delivery) -> None:
-    try:
+    with contextlib.suppress(InvalidStateError):  # the receiver may have given up
         future.set_result(delivery)
-    except InvalidStateError:  # the receiver gave up in between
-        pass
 
 
 def _fail(future: Future[Delivery], error: OpError) -> None:
-    try:
+    with contextlib.suppress(InvalidStateError):
         future.set_exception(error)
-    except InvalidStateError:
-        pass
 
 
 class RendezvousManager:

@@ -68,7 +68,9 @@ class CompiledProgram:
         self._variables = [cell.variable for cell in cells]
         self._read_cells = [k for k, cell in enumerate(cells) if cell.value is not None]
         self._static = {
-            i: freeze(np.array(registers[i])) for i in program.static_inputs if i not in program.handles
+            i: freeze(np.array(registers[i]))
+            for i in program.static_inputs
+            if i not in program.handles
         }
         self._dynamic = [
             i
@@ -167,10 +169,12 @@ class CompiledProgram:
 
     # -- running -------------------------------------------------------------------------------------
 
-    def __call__(self, registers: list[Any], cells: Sequence[Cell], implicit: list[Any]) -> list[Any]:
+    def __call__(
+        self, registers: list[Any], cells: Sequence[Cell], implicit: list[Any]
+    ) -> list[Any]:
         """Runs the program; returns the outputs and leaves new values in `cells` and `implicit`."""
         flat = [self._argument(registers[i]) for i in self._dynamic]
-        flat += [self._argument(cells[k].value) for k in self._read_cells]
+        flat += [self._state(cells[k]) for k in self._read_cells]
         flat += [self._argument(state) for state in implicit]
         if self._default:
             results = self._function(*flat)
@@ -189,6 +193,18 @@ class CompiledProgram:
             else:
                 outputs.append(results[where] if kind == "traced" else where)
         return outputs
+
+    def _state(self, cell: Cell) -> Any:
+        """The value of a variable; on an accelerator it stays there for the next run."""
+        value = cell.value
+        if not (self._device.is_accelerator and type(value) is np.ndarray):
+            return self._argument(value)
+        moved = self._jax.device_put(value, self._jax_device)
+        variable = cell.variable
+        with variable.lock:
+            if variable.value is value:
+                variable.value = moved
+        return moved
 
     def _argument(self, value: Any) -> Any:
         """An array that the program may be given: on its device, and safe from changes while it runs."""
