@@ -191,7 +191,7 @@ class MasterInterface(ABC):
 
     @abstractmethod
     def close_session(self, handle: str) -> None:
-        """Cancels the session's running steps and forgets it."""
+        """Cancels the session's running steps and forgets it; nothing happens when the master does not know it any more."""
 
     @abstractmethod
     def list_devices(self, handle: str) -> list[DeviceAttributes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from flowmesh.core import errors
@@ -130,9 +129,8 @@ class Master(MasterInterface):
         with self._lock:
             session = self._sessions.pop(handle, None)
             peers = self._own_peers.pop(handle, None)
-        if session is None:
-            raise errors.AbortedError(None, None, f"Session {handle} is not found.")
-        session.close()
+        if session is not None:
+            session.close()
         if peers is not None:
             peers.close()
 
@@ -199,8 +197,7 @@ class Master(MasterInterface):
         with self._lock:
             handles = list(self._sessions)
         for handle in handles:
-            with suppress(errors.AbortedError):  # closed by its client at the same time
-                self.close_session(handle)
+            self.close_session(handle)
 
     def close(self) -> None:
         """Closes all sessions; no new ones start."""

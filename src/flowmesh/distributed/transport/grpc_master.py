@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from flowmesh.core import errors
@@ -171,7 +172,9 @@ class RemoteMaster(MasterInterface):
     def close_session(self, handle: str) -> None:
         self._sessions.pop(handle, None)
         request = master_pb2.CloseSessionRequest(session_handle=handle)
-        self._connection.call("CloseSession", request, 2 * _ANSWER)
+        # A server that was restarted, reset or stopped has no session left to close.
+        with suppress(errors.AbortedError, errors.UnavailableError, errors.CancelledError):
+            self._connection.call("CloseSession", request, 2 * _ANSWER)
 
     def list_devices(self, handle: str) -> list[DeviceAttributes]:
         request = master_pb2.ListDevicesRequest(session_handle=handle)

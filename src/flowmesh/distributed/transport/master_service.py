@@ -10,9 +10,8 @@ from flowmesh.core.cancellation import CancellationManager
 from flowmesh.distributed import failure
 from flowmesh.distributed.master import Master
 from flowmesh.distributed.transport import messages
-from flowmesh.distributed.transport.worker_service import Call
+from flowmesh.distributed.transport.worker_service import Call, load_nodes
 from flowmesh.graph.graph import Graph
-from flowmesh.graph.importer import load_graph_def
 from flowmesh.proto import config_pb2, graph_pb2, master_pb2
 
 
@@ -27,7 +26,7 @@ class MasterService:
 
     def CreateSession(self, request: Any, call: Call) -> Any:
         graph = Graph()
-        load_graph_def(graph, request.graph_def)
+        load_nodes(graph, request.graph_def)
         config = request.config if request.HasField("config") else None
         handle = self._master.create_session(graph, config, request.target)
         with self._lock:
@@ -45,7 +44,7 @@ class MasterService:
                     None,
                     f"Current version is {current} but caller expected {request.current_graph_version}.",
                 )
-            load_graph_def(graph, _new_nodes(graph, request.graph_def))
+            load_nodes(graph, _new_nodes(graph, request.graph_def))
             with self._lock:
                 self._current[handle] = current + 1
         return master_pb2.ExtendSessionResponse(new_graph_version=current + 1)
@@ -107,6 +106,7 @@ class MasterService:
         return master_pb2.ReleaseCallableResponse()
 
     def CloseSession(self, request: Any, call: Call) -> Any:
+        self._master.session(request.session_handle)
         self._master.close_session(request.session_handle)
         with self._lock:
             self._current.pop(request.session_handle, None)

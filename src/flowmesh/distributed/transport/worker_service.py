@@ -74,7 +74,7 @@ class WorkerService:
 
     def RegisterGraph(self, request: Any, call: Call) -> Any:
         part = Graph()
-        load_graph_def(part, request.graph_def)
+        load_nodes(part, request.graph_def)
         config = request.config_proto if request.HasField("config_proto") else None
         handle = self._worker.register_graph(_session(request), part, config).result()
         return worker_pb2.RegisterGraphResponse(graph_handle=handle)
@@ -153,6 +153,16 @@ class WorkerService:
     def MarkRecvFinished(self, request: Any, call: Call) -> Any:
         """Nothing is kept for tensors that were received."""
         return worker_pb2.MarkRecvFinishedResponse()
+
+
+def load_nodes(graph: Graph, graph_def: Any) -> None:
+    """Adds the nodes of a GraphDef that came with a call. Where they were made only the sender knows."""
+    last_id = graph.last_id
+    try:
+        load_graph_def(graph, graph_def)
+    finally:
+        for op in graph.operations_since(last_id):
+            op._frames = ()
 
 
 def _session(request: Any) -> str:

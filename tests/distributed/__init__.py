@@ -1,0 +1,1 @@
+"""Tests of masters, workers, servers and what travels between them."""
