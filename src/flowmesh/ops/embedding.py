@@ -148,9 +148,10 @@ def _consecutive(parts: list[Any], flat: Any) -> tuple[Any, Any]:
     early = raw.FloorDiv(flat, raw.AddV2(each, one, name="add"), name="floordiv")
     late = raw.FloorDiv(raw.Sub(flat, extras, name="sub"), each, name="floordiv")
     part = raw.Maximum(early, late)
+    is_early = raw.Less(part, extras)
     in_early = raw.FloorMod(flat, raw.AddV2(each, one, name="add"), name="mod")
     in_late = raw.FloorMod(raw.Sub(flat, extras, name="sub"), each, name="mod")
-    row = raw.Select(raw.Less(part, extras), in_early, in_late)
+    row = raw.Select(is_early, in_early, in_late)
     return part, row
 
 
@@ -208,9 +209,8 @@ def _weighted(rows: Any, weights: Any, segments: Any, combiner: str, name: str) 
     if weights.dtype != rows.dtype:
         weights = raw.Cast(weights, DstT=rows.dtype)
     extra = raw.ExpandDims(raw.Sub(rank_of(rows), np.int32(1), name="sub"), np.int32(0))
-    shape = raw.ConcatV2(
-        [shape_of(weights), raw.Fill(extra, np.int32(1))], np.int32(0), name="concat"
-    )
+    ones = raw.Fill(extra, np.int32(1))
+    shape = raw.ConcatV2([shape_of(weights), ones], np.int32(0), name="concat")
     static = rows.shape
     weights = raw.Reshape(weights, shape)
     if static.ndims is not None:
@@ -232,10 +232,15 @@ def _rows(tensor: Any) -> Any:
     return shape_of(tensor)[0]
 
 
+def _stack(*sizes: Any) -> Any:
+    """Sizes as one vector (a Pack node called `stack`)."""
+    return convert_to_tensor(list(sizes), dtype=int32, name="stack")
+
+
 def _row_sums(x: Any) -> Tensor:
     """The sum of each row of a matrix, as a product with ones."""
     columns: Any = shape_of(x)
-    ones = filled([columns[1], 1], 1, x.dtype.base_dtype, "ones")
+    ones = filled(_stack(columns[1], 1), 1, x.dtype.base_dtype, "ones")
     return raw.Reshape(raw.MatMul(x, ones), np.array([-1], np.int32))
 
 
@@ -270,18 +275,19 @@ def _sampled_logits(
         sampled = sampled if sampled.dtype == int64 else raw.Cast(sampled, DstT=int64)
         every = raw.ConcatV2([flat, sampled], np.int32(0), name="concat")
         all_w: Any = embedding_lookup(parts, every, partition_strategy)
-        sampled_w = raw.Slice(all_w, [_rows(flat), 0], np.array([-1, -1], np.int32))
-        true_w = raw.Slice(all_w, np.array([0, 0], np.int32), [_rows(flat), -1])
+        true_w = raw.Slice(all_w, np.array([0, 0], np.int32), _stack(_rows(flat), -1))
+        sampled_w = raw.Slice(all_w, _stack(_rows(flat), 0), np.array([-1, -1], np.int32))
         sampled_logits = raw.MatMul(inputs, sampled_w, transpose_b=True)
         all_b = embedding_lookup(biases, every, partition_strategy)
         true_b = raw.Slice(all_b, np.array([0], np.int32), shape_of(flat))
         sampled_b = raw.Slice(all_b, shape_of(flat), np.array([-1], np.int32))
         width: Any = shape_of(true_w)
+        width = width[1:]
         shape = raw.ConcatV2(
-            [np.array([-1, num_true], np.int32), width[1:]], np.int32(0), name="concat"
+            [np.array([-1, num_true], np.int32), width], np.int32(0), name="concat"
         )
         products = raw.Mul(raw.ExpandDims(inputs, np.int32(1)), raw.Reshape(true_w, shape))
-        matrix = raw.ConcatV2([np.array([-1], np.int32), width[1:]], np.int32(0), name="concat")
+        matrix = raw.ConcatV2([np.array([-1], np.int32), width], np.int32(0), name="concat")
         sums = _row_sums(raw.Reshape(products, matrix))
         grid = np.array([-1, num_true], np.int32)
         true_logits = raw.AddV2(raw.Reshape(sums, grid), raw.Reshape(true_b, grid), name="add")

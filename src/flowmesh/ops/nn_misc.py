@@ -110,13 +110,13 @@ class BiasAddGrad(OpDef):
         shape, length = shape_of(op.inputs[0]), shape_of(grad)
         one = np.array([1], np.int32)
         if self.attrs["data_format"] == b"NCHW":
-            before, behind = shape[:1], shape[2:]
             expanded = [ones_like(shape[:1]), length, ones_like(shape[2:])]
-            repeats = [before, one, behind]
+            target = raw.ConcatV2(expanded, np.int32(0), name="concat")
+            repeats = [shape[:1], one, shape[2:]]
         else:
             expanded = [ones_like(shape[:-1]), length]
+            target = raw.ConcatV2(expanded, np.int32(0), name="concat")
             repeats = [shape[:-1], one]
-        target = raw.ConcatV2(expanded, np.int32(0), name="concat")
         times = raw.ConcatV2(repeats, np.int32(0), name="concat")
         return raw.Tile(raw.Reshape(grad, target), times)
 
@@ -451,8 +451,8 @@ def log_poisson_loss(
         log_input = convert_to_tensor(log_input, name="log_input")
         targets = convert_to_tensor(targets, name="targets")
         _check_same(log_input, targets, "log_input and targets")
-        product = raw.Mul(log_input, targets, name="mul")
-        result = raw.Sub(raw.Exp(log_input), product, name="sub")
+        rate = raw.Exp(log_input)
+        result = raw.Sub(rate, raw.Mul(log_input, targets, name="mul"), name="sub")
         if not compute_full_loss:
             return result
         kind = targets.dtype.base_dtype

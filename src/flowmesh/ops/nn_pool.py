@@ -73,18 +73,21 @@ class _Pool(OpDef, abstract=True):
         from jax import lax
 
         places = xp.arange(x.size, dtype=xp.int64).reshape(x.shape)
-
-        def better(a: Any, b: Any) -> Any:
-            take = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] < b[1]))
-            return lax.select(take, a[0], b[0]), lax.select(take, a[1], b[1])
-
         start = (_lowest(x.dtype), np.int64(np.iinfo(np.int64).max))
-        return lax.reduce_window((x, places), start, better, **self._geometry(x.shape))
+        return lax.reduce_window((x, places), start, _larger, **self._geometry(x.shape))
 
     def shared(self) -> dict[str, Any]:
         """The attrs that a gradient op takes over."""
         names = ("ksize", "strides", "padding", "data_format")
         return {name: self.attrs[name] for name in names if name in self.attrs}
+
+
+def _larger(a: tuple[Any, Any], b: tuple[Any, Any]) -> tuple[Any, Any]:
+    """The larger of two (value, place) pairs, the earlier of equals."""
+    from jax import lax
+
+    take = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] < b[1]))
+    return lax.select(take, a[0], b[0]), lax.select(take, a[1], b[1])
 
 
 def _lowest(dtype: Any) -> Any:

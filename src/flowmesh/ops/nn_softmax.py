@@ -404,5 +404,6 @@ def _assert_shapes(labels: Any, logits: Any) -> Any:
 
 def _last_size(tensor: Any) -> Any:
     """The size of the last axis as a scalar tensor."""
+    shape: Any = shape_of(tensor)
     rank: Any = rank_of(tensor)
-    return shape_of(tensor)[rank - 1]
+    return shape[rank - 1]

@@ -220,6 +220,7 @@ class RandomGamma(_Random):
     seed2 = Attr("int", 0)
     S = type_attr(INDEX)
     T = type_attr({float16, float32, float64})
+    static_inputs = ("shape",)
     numpy_only = True
 
     def infer(self, ctx: Any, shape: TensorShape, alpha: TensorShape) -> TensorShape:
@@ -407,7 +408,7 @@ def random_crop(value: Any, size: Any, seed: int | None = None, name: str | None
         size = convert_to_tensor(size, dtype=int32, name="size")
         shape = shape_of(value)
         fits = raw.GreaterEqual(shape, size)
-        axes = constant(np.arange(shape.shape[0].value or 0, dtype=np.int32))
+        axes = constant(np.array([0], np.int32))
         message = b"Need value.shape >= size, got "
         fits = raw.All(fits, axes)
         with name_scope(None, "Assert"):
