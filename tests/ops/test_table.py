@@ -345,6 +345,8 @@ def differentiable(row: Row) -> bool:
     cls = registry.lookup(row.op)
     if row.grad is False or cls.NotDifferentiable or cls.gradient is None:
         return False
+    if row.dtypes and not set(row.dtypes) & {"float16", "bfloat16", "float32", "float64"}:
+        return False
     allowed = cls.attr_defs[row.vary].allowed if row.vary in cls.attr_defs else None
     return allowed is None or dtypes.float64 in allowed
 

@@ -71,7 +71,7 @@ class _Segment(OpDef, abstract=True):
     data = Input("T")
     segment_ids = Input("Tindices")
     output = Output("T")
-    static_inputs = ("segment_ids",)
+    numpy_only = True
     kind: ClassVar[str]
 
     def infer(self, ctx: Any, data: TensorShape, segment_ids: TensorShape) -> TensorShape:
@@ -339,7 +339,7 @@ class _SparseSegment(OpDef, abstract=True):
     """Combines the rows of `data` that `indices` chooses, by sorted segment ids."""
 
     mode: ClassVar[str]
-    static_inputs = ("indices", "segment_ids")
+    numpy_only = True
 
     def infer(self, ctx: Any, data: TensorShape, indices: TensorShape, ids: TensorShape, *more: Any) -> TensorShape:
         at_least(data, 1)
@@ -410,7 +410,6 @@ def _sparse(op_type: str, mode: str, allowed: Any, gradient: Any, counted: bool)
     }
     if counted:
         body["num_segments"] = Input("Tnumsegments")
-        body["static_inputs"] = ("indices", "segment_ids", "num_segments")
     body |= {"output": Output("T"), "T": type_attr(allowed), "Tidx": type_attr({int32, int64}, int32)}
     if counted:
         body["Tnumsegments"] = type_attr({int32, int64}, int32)
@@ -434,7 +433,7 @@ class _SparseSegmentGrad(OpDef, abstract=True):
     output = Output("T")
     T = type_attr({float32, float64})
     Tidx = type_attr({int32, int64}, int32)
-    static_inputs = ("indices", "segment_ids", "output_dim0")
+    numpy_only = True
     mode: ClassVar[str]
 
     def infer(
