@@ -183,13 +183,8 @@ class DestroyResourceOp(OpDef):
             self._missing(f"Resource {resource.container}/{resource.name}/{resource.type_name}")
             return
         container = getattr(resource, "container", ctx.container)
-        kind = (
-            Variable
-            if isinstance(resource, Variable)
-            else getattr(resource, "kind", type(resource))
-        )
         try:
-            ctx.resources.delete(container, resource.name, kind)
+            ctx.resources.delete(container, resource.name, type(resource))
         except errors.NotFoundError:
             # A resource that is private to its node is in no container: it ends here.
             resource.release()
@@ -305,7 +300,7 @@ class ResourceGatherNd(OpDef):
         handle, indices = op.inputs
         shape = raw.VariableShape(handle, out_type=indices.dtype.base_dtype)
         if indices.shape.ndims == 2 and indices.shape.as_list()[-1] == 1:
-            flat = raw.Squeeze(indices, axis=[-1])
+            flat = raw.Squeeze(indices, squeeze_dims=[-1])
             return IndexedSlices(grad, flat, shape), None
         return raw.ScatterNd(indices, grad, shape), None
 

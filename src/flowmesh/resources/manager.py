@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 from flowmesh.core import errors
 
@@ -15,7 +15,7 @@ class Resource:
     """Something with a name that ops of several steps share."""
 
     type_name: ClassVar[str] = "Resource"
-    """What error messages call this kind of resource."""
+    """What error messages call this kind of resource; classes of one kind share it."""
 
     def release(self) -> None:
         """Called once, when the resource leaves its manager: fails whatever waits on it."""
@@ -27,14 +27,14 @@ R = TypeVar("R", bound=Resource)
 class ResourceManager:
     """Named resources in named containers (TensorFlow: `ResourceMgr`). Thread-safe.
 
-    A name is unique within its container and `kind`, a `Resource` class: a variable and a queue may
-    have the same one. An empty container name means the default container.
+    A name is unique within its container and `kind`, a `Resource` class or its base: a variable and a
+    queue may have the same one. An empty container name means the default container.
     """
 
     def __init__(self, default_container: str = DEFAULT_CONTAINER):
         self._default = default_container
         self._lock = threading.Lock()
-        self._containers: dict[str, dict[tuple[type[Any], str], Resource]] = {}
+        self._containers: dict[str, dict[tuple[str, str], Resource]] = {}
 
     @property
     def default_container(self) -> str:
@@ -50,16 +50,17 @@ class ResourceManager:
         """
         with self._lock:
             resources = self._containers.setdefault(container or self._default, {})
-            resource = resources.get((kind, name))
+            key = (kind.type_name, name)
+            resource = resources.get(key)
             if resource is None:
-                resource = resources[kind, name] = factory()
+                resource = resources[key] = factory()
             return cast(R, resource)
 
     def lookup(self, container: str, name: str, kind: type[R]) -> R:
         """The resource of this name; NotFoundError if there is none."""
         container = container or self._default
         with self._lock:
-            resource = self._containers.get(container, {}).get((kind, name))
+            resource = self._containers.get(container, {}).get((kind.type_name, name))
             if resource is None:
                 raise self._not_found(container, name, kind)
             return cast(R, resource)
@@ -68,7 +69,8 @@ class ResourceManager:
         """Removes and releases one resource; NotFoundError if there is none."""
         container = container or self._default
         with self._lock:
-            resource = self._containers.get(container, {}).pop((kind, name), None)
+            resources = self._containers.get(container, {})
+            resource = resources.pop((kind.type_name, name), None)
             if resource is None:
                 raise self._not_found(container, name, kind)
         resource.release()
@@ -91,7 +93,9 @@ class ResourceManager:
         """The names in a container, sorted, of all kinds or of one."""
         with self._lock:
             keys = list(self._containers.get(container or self._default, {}))
-        return sorted(name for resource_kind, name in keys if kind in (None, resource_kind))
+        return sorted(
+            name for type_name, name in keys if kind is None or kind.type_name == type_name
+        )
 
     def containers(self) -> list[str]:
         """The names of the containers that were used, sorted."""

@@ -9,12 +9,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from flowmesh.core import errors
+from flowmesh.core import dtypes, errors
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.resources.manager import Resource
 from flowmesh.resources.queues import Queue
 
 Record: TypeAlias = tuple[bytes, bytes]
+State: TypeAlias = tuple[int, int, int, bytes]
+"""Work items started and completed, records produced, the last work item."""
 OpenWork: TypeAlias = Callable[[bytes], Iterator[Record]]
 
 
@@ -27,6 +29,7 @@ class _Request:
     cancellation: CancellationManager | None
     future: Future[Any] = field(default_factory=Future)
     records: list[Record] = field(default_factory=list)
+    token: int | None = None
 
 
 class Reader(Resource):
@@ -37,10 +40,15 @@ class Reader(Resource):
 
     type_name = "N10tensorflow15ReaderInterfaceE"
 
-    def __init__(self, name: str, open_work: OpenWork):
-        """`open_work(item)` starts on a work item and yields its (key, value) records."""
+    def __init__(self, name: str, open_work: OpenWork, one_record: bool = False):
+        """`open_work(item)` starts on a work item and yields its (key, value) records.
+
+        With `one_record` an item is complete once its only record is out.
+        """
         self.name = name
         self._open = open_work
+        self._one_record = one_record
+        self._item = b""
         self._lock = threading.Lock()
         self._line: deque[_Request] = deque()
         self._serving = False
@@ -73,9 +81,23 @@ class Reader(Resource):
 
     def reset(self) -> None:
         """Forgets the current work item and the counts."""
+        self.set_state((0, 0, 0, b""))
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether `state` says all there is to say: items have one record each."""
+        return self._one_record
+
+    def state(self) -> State:
+        """What a reader of `one_record` items needs to go on from here."""
+        with self._lock:
+            return self._started, self._completed, self._produced, self._item
+
+    def set_state(self, state: State) -> None:
+        """Goes on from where `state` was taken, with the next work item."""
         with self._lock:
             self._work = None
-            self._produced = self._started = self._completed = 0
+            self._started, self._completed, self._produced, self._item = state
 
     def release(self) -> None:
         """Closes the file that is being read."""
@@ -86,11 +108,23 @@ class Reader(Resource):
     def _request(self, request: _Request) -> Future[Any]:
         with self._lock:
             self._line.append(request)
-            if self._serving:
-                return request.future
+            serves = not self._serving
             self._serving = True
-        self._serve()
+        if serves:
+            self._serve()
+        elif request.cancellation is not None:
+            request.token = request.cancellation.register(lambda _: self._cancel(request))
         return request.future
+
+    def _cancel(self, request: _Request) -> None:
+        """Fails a request that waits behind others; the head of the line waits in the queue."""
+        with self._lock:
+            if request not in self._line or self._line[0] is request:
+                return
+            self._line.remove(request)
+        request.future.set_exception(
+            errors.CancelledError(None, None, "Dequeue operation was cancelled")
+        )
 
     def _serve(self) -> None:
         """Serves the line until it is empty or its head waits for the queue; the caller has set `_serving`."""
@@ -116,8 +150,9 @@ class Reader(Resource):
             with self._lock:
                 work = self._work
             if work is None:
-                if request.records:
+                if request.records or not limit:
                     return True
+                _check_queue(request.queue)
                 pending = request.queue.dequeue(request.cancellation)
                 if not pending.done():
                     pending.add_done_callback(lambda done: self._resume(request, done))
@@ -130,7 +165,8 @@ class Reader(Resource):
                     break
                 request.records.append(record)
             with self._lock:
-                if len(request.records) < limit and self._work is work:
+                at_end = len(request.records) < limit or self._one_record
+                if at_end and self._work is work:
                     self._work = None
                     self._completed += 1
             if len(request.records) >= limit:
@@ -144,19 +180,15 @@ class Reader(Resource):
         self._serve()
 
     def _start_work(self, element: tuple[Any, ...]) -> None:
-        if len(element) != 1 or getattr(element[0], "size", 0) != 1:
+        if element[0].size != 1:
             raise errors.InvalidArgumentError(
-                None, None, "Expected to dequeue a single string tensor"
+                None, None, "Expected to dequeue a one-element string tensor"
             )
         item = element[0].item()
-        if not isinstance(item, bytes):
-            raise errors.InvalidArgumentError(
-                None, None, "Expected to dequeue a single string tensor"
-            )
         work = self._open(item)
         with self._lock:
             self._started += 1
-            self._work = work
+            self._work, self._item = work, item
 
     def _finish(self, request: _Request, error: Exception | None) -> None:
         with self._lock:
@@ -165,9 +197,19 @@ class Reader(Resource):
                 self._produced += len(request.records)
             else:
                 self._work = None
+        if request.cancellation is not None and request.token is not None:
+            request.cancellation.deregister(request.token)
         if error is not None:
             request.future.set_exception(error)
         elif request.limit is None:
             request.future.set_result(request.records[0])
         else:
             request.future.set_result(request.records)
+
+
+def _check_queue(queue: Queue) -> None:
+    """InvalidArgumentError unless the queue holds single strings."""
+    if len(queue.component_types) != 1:
+        raise errors.InvalidArgumentError(None, None, "Expected single component queue")
+    if queue.component_types[0] != dtypes.string:
+        raise errors.InvalidArgumentError(None, None, "Expected queue with single string component")

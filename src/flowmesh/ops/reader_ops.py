@@ -1,0 +1,470 @@
+"""Readers: records from the files whose names a queue delivers, as ops and as Python objects."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from flowmesh.core import dtypes, errors
+from flowmesh.core.shapes import TensorShape, scalar, vector
+from flowmesh.formats import varint
+from flowmesh.formats.records import RecordReader
+from flowmesh.graph.op_def import Attr, Input, OpDef, Output
+from flowmesh.graph.raw import raw
+from flowmesh.ops.data_flow import QueueBase
+from flowmesh.ops.io_ops import file_errors, string_scalar, string_vector
+from flowmesh.ops.queue_ops import checked_handle, mapped, private_name
+from flowmesh.ops.shape_rules import scalar_input
+from flowmesh.resources.queues import Queue
+from flowmesh.resources.readers import Reader, Record, State
+
+_STATE_FIELDS = 4  # of TensorFlow's ReaderBaseState: three counts and the last work item
+
+
+def _invalid(message: str) -> errors.InvalidArgumentError:
+    return errors.InvalidArgumentError(None, None, message)
+
+
+# -- how each reader reads -------------------------------------------------------------------------------
+
+
+def _lines(item: bytes, skip: int) -> Iterator[Record]:
+    path = os.fsdecode(item)
+    with file_errors(path), open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if number > skip:
+                yield b"%s:%d" % (item, number), line.rstrip(b"\n").replace(b"\r", b"")
+
+
+def _records(item: bytes, compression: str) -> Iterator[Record]:
+    path = os.fsdecode(item)
+    with file_errors(path), RecordReader(path, compression) as reader:
+        while True:
+            offset = reader.offset
+            record = reader.read()
+            if record is None:
+                return
+            yield b"%s:%d" % (item, offset), record
+
+
+def _whole_file(item: bytes) -> Iterator[Record]:
+    path = os.fsdecode(item)
+    with file_errors(path), open(path, "rb") as file:
+        contents = file.read()
+    yield item, contents
+
+
+def _fixed_length(
+    item: bytes, header: int, size: int, footer: int, hop: int, encoding: str
+) -> Iterator[Record]:
+    path = os.fsdecode(item)
+    with file_errors(path), open(path, "rb") as file:
+        data = file.read()
+    if encoding == "ZLIB":
+        try:
+            data = zlib.decompress(data)
+        except zlib.error as error:
+            raise errors.DataLossError(None, None, f"{path}: {error}") from error
+    starts = range(header, len(data) - footer - size + 1, hop or size)
+    for number, start in enumerate(starts):
+        yield b"%s:%d" % (item, number), data[start : start + size]
+
+
+# -- sources ---------------------------------------------------------------------------------------------
+
+
+class _Source(OpDef, abstract=True):
+    """An op that makes a reader, or finds the one of its shared name."""
+
+    stateful = True
+    one_record = False
+    NotDifferentiable = True
+
+    def infer(self, ctx: Any) -> TensorShape:
+        return vector(2) if self.output_args[0].ref else scalar()
+
+    def run(self, ctx: Any) -> Reader:  # type: ignore[override]
+        shared = self.attrs["shared_name"].decode()
+        if not shared:
+            reader: Reader | None = ctx.state.get("reader")
+            if reader is None:
+                made = Reader(private_name(ctx.name), self._opener(), self.one_record)
+                reader = ctx.state.setdefault("reader", made)
+            return reader
+        found: Reader = ctx.resources.lookup_or_create(
+            self.attrs["container"].decode() or ctx.container,
+            shared,
+            Reader,
+            lambda: Reader(shared, self._opener(), self.one_record),
+        )
+        return found
+
+    def _opener(self) -> Callable[[bytes], Iterator[Record]]:
+        raise NotImplementedError
+
+
+class _TextLine(_Source, abstract=True):
+    skip_header_lines = Attr("int", 0)
+    container = Attr("string", "")
+    shared_name = Attr("string", "")
+
+    def _opener(self) -> Callable[[bytes], Iterator[Record]]:
+        skip = self.attrs["skip_header_lines"]
+        return lambda item: _lines(item, skip)
+
+
+class _TFRecord(_Source, abstract=True):
+    container = Attr("string", "")
+    shared_name = Attr("string", "")
+    compression_type = Attr("string", "")
+
+    def _opener(self) -> Callable[[bytes], Iterator[Record]]:
+        compression = self.attrs["compression_type"].decode()
+        return lambda item: _records(item, compression)
+
+
+class _WholeFile(_Source, abstract=True):
+    container = Attr("string", "")
+    shared_name = Attr("string", "")
+    one_record = True
+
+    def _opener(self) -> Callable[[bytes], Iterator[Record]]:
+        return _whole_file
+
+
+class _Identity(_Source, abstract=True):
+    container = Attr("string", "")
+    shared_name = Attr("string", "")
+    one_record = True
+
+    def _opener(self) -> Callable[[bytes], Iterator[Record]]:
+        return lambda item: iter([(item, item)])
+
+
+class _FixedLength(_Source, abstract=True):
+    header_bytes = Attr("int", 0)
+    record_bytes = Attr("int")
+    footer_bytes = Attr("int", 0)
+    hop_bytes = Attr("int", 0)
+    container = Attr("string", "")
+    shared_name = Attr("string", "")
+
+    def _opener(self) -> Callable[[bytes], Iterator[Record]]:
+        sizes = [self.attrs[f"{name}_bytes"] for name in ("header", "record", "footer", "hop")]
+        for name, size in zip(("header", "record", "footer", "hop"), sizes):
+            if size < (name == "record"):
+                least = "> 0" if name == "record" else ">= 0"
+                raise _invalid(f"{name}_bytes must be {least} but is {size}")
+        encoding = self.attrs.get("encoding", b"").decode()
+        header, size, footer, hop = sizes
+        return lambda item: _fixed_length(item, header, size, footer, hop, encoding)
+
+
+def _source(name: str, base: type[OpDef], doc: str, **second: Callable[[], Any]) -> None:
+    """Registers <name>V2, behind a resource handle, and <name>, behind a ref; `second` are attrs of V2 alone."""
+    for suffix in ("V2", ""):
+        dtype = dtypes.resource if suffix else dtypes.string
+        body: dict[str, Any] = {
+            "__module__": __name__,
+            "__doc__": doc,
+            "reader_handle": Output(dtype, ref=not suffix),
+        }
+        if suffix:
+            body.update({attr: make() for attr, make in second.items()})
+        type(name + suffix, (base,), body)
+
+
+_source("TextLineReader", _TextLine, "Reads files line by line; the keys are `file:line`.")
+_source("TFRecordReader", _TFRecord, "Reads the records of TFRecord files.")
+_source("WholeFileReader", _WholeFile, "Reads whole files; the keys are their names.")
+_source("IdentityReader", _Identity, "Gives the work items themselves, as keys and values.")
+_source(
+    "FixedLengthRecordReader",
+    _FixedLength,
+    "Reads records of a fixed size from files.",
+    encoding=lambda: Attr("string", ""),
+)
+
+
+# -- operations ------------------------------------------------------------------------------------------
+
+
+class _ReaderOp(OpDef, abstract=True):
+    NotDifferentiable = True
+
+    def infer(self, ctx: Any, *shapes: TensorShape) -> Any:
+        return tuple(scalar() for _ in self.output_args)
+
+    def _reader(self, handle: Any) -> Reader:
+        reader: Reader = checked_handle(handle, Reader)
+        return reader
+
+
+class _Read(_ReaderOp, abstract=True):
+    def run(self, ctx: Any, reader_handle: Any, queue_handle: Any) -> Any:  # type: ignore[override]
+        queue = checked_handle(queue_handle, Queue)
+        record = self._reader(reader_handle).read(queue, ctx.cancellation)
+        return mapped(record, lambda r: (string_scalar(r[0]), string_scalar(r[1])))
+
+
+class _ReadUpTo(_ReaderOp, abstract=True):
+    def infer(self, ctx: Any, *shapes: TensorShape) -> Any:
+        scalar_input(shapes[2])
+        return vector(None), vector(None)
+
+    def run(  # type: ignore[override]
+        self, ctx: Any, reader_handle: Any, queue_handle: Any, num_records: Any
+    ) -> Any:
+        queue = checked_handle(queue_handle, Queue)
+        records = self._reader(reader_handle).read_up_to(queue, int(num_records), ctx.cancellation)
+        return mapped(
+            records,
+            lambda rs: (string_vector([k for k, _ in rs]), string_vector([v for _, v in rs])),
+        )
+
+
+class _Produced(_ReaderOp, abstract=True):
+    def run(self, ctx: Any, reader_handle: Any) -> Any:  # type: ignore[override]
+        return np.int64(self._reader(reader_handle).records_produced)
+
+
+class _Completed(_ReaderOp, abstract=True):
+    def run(self, ctx: Any, reader_handle: Any) -> Any:  # type: ignore[override]
+        return np.int64(self._reader(reader_handle).work_units_completed)
+
+
+class _Reset(_ReaderOp, abstract=True):
+    def run(self, ctx: Any, reader_handle: Any) -> None:  # type: ignore[override]
+        self._reader(reader_handle).reset()
+
+
+class _SerializeState(_ReaderOp, abstract=True):
+    def run(self, ctx: Any, reader_handle: Any) -> Any:  # type: ignore[override]
+        reader = self._reader(reader_handle)
+        if not reader.keeps_state:
+            raise errors.UnimplementedError(None, None, "Reader SerializeState")
+        return string_scalar(_encode_state(reader.state()))
+
+
+class _RestoreState(_ReaderOp, abstract=True):
+    def infer(self, ctx: Any, *shapes: TensorShape) -> Any:
+        scalar_input(shapes[1])
+        return ()
+
+    def run(self, ctx: Any, reader_handle: Any, state: Any) -> None:  # type: ignore[override]
+        reader = self._reader(reader_handle)
+        if not reader.keeps_state:
+            raise errors.UnimplementedError(None, None, "Reader RestoreState")
+        data = np.asarray(state, object).item()
+        try:
+            reader.set_state(_decode_state(data))
+        except varint.MalformedError:
+            text = data.decode("utf-8", "backslashreplace")
+            raise _invalid(
+                f"Could not parse state for IdentityReader '{reader.name}': {text}"
+            ) from None
+
+
+def _encode_state(state: State) -> bytes:
+    """The state as TensorFlow's ReaderBaseState message."""
+    *counts, item = state
+    out = b"".join(
+        varint.encode(number << 3) + varint.encode(count)
+        for number, count in enumerate(counts, start=1)
+        if count
+    )
+    tag = varint.encode(_STATE_FIELDS << 3 | 2)
+    return out + (tag + varint.encode(len(item)) + item if item else b"")
+
+
+def _decode_state(data: bytes) -> State:
+    counts, item, at = [0, 0, 0], b"", 0
+    while at < len(data):
+        tag, at = varint.decode(data, at)
+        value, at = varint.decode(data, at)
+        if tag == _STATE_FIELDS << 3 | 2 and at + value <= len(data):
+            item, at = data[at : at + value], at + value
+        elif tag in (8, 16, 24):
+            counts[(tag >> 3) - 1] = value
+        else:
+            raise varint.MalformedError("not a reader's state")
+    return counts[0], counts[1], counts[2], item
+
+
+def _operation(name: str, base: type[OpDef], doc: str, **members: Callable[[str], Any]) -> None:
+    """Registers <name>V2 on resource handles and <name> on refs."""
+    for suffix in ("V2", ""):
+        body: dict[str, Any] = {
+            "__module__": __name__,
+            "__doc__": doc,
+            "stateful": bool(suffix),
+            "reader_handle": _handle(suffix),
+        }
+        body.update({member: make(suffix) for member, make in members.items()})
+        type(name + suffix, (base,), body)
+
+
+def _handle(suffix: str) -> Any:
+    return Input(dtypes.resource if suffix else dtypes.string, ref=not suffix)
+
+
+def _text(_: str) -> Any:
+    return Output(dtypes.string)
+
+
+def _count(_: str) -> Any:
+    return Output(dtypes.int64)
+
+
+_operation("ReaderRead", _Read, "The next record.", queue_handle=_handle, key=_text, value=_text)
+_operation(
+    "ReaderReadUpTo",
+    _ReadUpTo,
+    "The next records, at most `num_records`.",
+    queue_handle=_handle,
+    num_records=lambda _: Input(dtypes.int64),
+    keys=_text,
+    values=_text,
+)
+_operation(
+    "ReaderNumRecordsProduced", _Produced, "How many records were read.", records_produced=_count
+)
+_operation(
+    "ReaderNumWorkUnitsCompleted",
+    _Completed,
+    "How many work items were read to their end.",
+    units_completed=_count,
+)
+_operation("ReaderReset", _Reset, "Forgets the current work item and the counts.")
+_operation("ReaderSerializeState", _SerializeState, "The reader's state.", state=_text)
+_operation(
+    "ReaderRestoreState",
+    _RestoreState,
+    "Sets the reader's state.",
+    state=lambda _: Input(dtypes.string),
+)
+
+
+# -- Python objects --------------------------------------------------------------------------------------
+
+
+class ReaderBase:
+    """What all readers have in common (TensorFlow: `tf.ReaderBase`).
+
+    A reader takes work items (mostly file names) from a queue of strings and gives their records one by one.
+    Running a read waits for the queue, and raises OutOfRangeError once that is closed and all is read.
+    """
+
+    def __init__(self, reader_ref: Any, supports_serialize: bool = False):
+        self._reader_ref = reader_ref
+        self._supports_serialize = supports_serialize
+
+    @property
+    def reader_ref(self) -> Any:
+        """The tensor that holds the handle of the reader."""
+        return self._reader_ref
+
+    @property
+    def supports_serialize(self) -> bool:
+        """Whether the state can be taken and restored."""
+        return self._supports_serialize
+
+    def _op(self, name: str) -> Callable[..., Any]:
+        suffix = "V2" if self._reader_ref.dtype.base_dtype == dtypes.resource else ""
+        builder: Callable[..., Any] = getattr(raw, name + suffix)
+        return builder
+
+    def read(self, queue: Any, name: str | None = None) -> Any:
+        """The next (key, value), string scalars; `queue` is a queue or its handle."""
+        return self._op("ReaderRead")(self._reader_ref, _queue_ref(queue), name=name)
+
+    def read_up_to(self, queue: Any, num_records: Any, name: str | None = None) -> Any:
+        """(keys, values), string vectors of up to `num_records` (int64 scalar) records, fewer where an item ends."""
+        return self._op("ReaderReadUpTo")(
+            self._reader_ref, _queue_ref(queue), num_records, name=name
+        )
+
+    def num_records_produced(self, name: str | None = None) -> Any:
+        """How many records were read, an int64 scalar."""
+        return self._op("ReaderNumRecordsProduced")(self._reader_ref, name=name)
+
+    def num_work_units_completed(self, name: str | None = None) -> Any:
+        """How many work items were read to their end, an int64 scalar."""
+        return self._op("ReaderNumWorkUnitsCompleted")(self._reader_ref, name=name)
+
+    def serialize_state(self, name: str | None = None) -> Any:
+        """The state as a string scalar; running it raises UnimplementedError for readers that cannot."""
+        return self._op("ReaderSerializeState")(self._reader_ref, name=name)
+
+    def restore_state(self, state: Any, name: str | None = None) -> Any:
+        """The operation that restores a state from `serialize_state`."""
+        return self._op("ReaderRestoreState")(self._reader_ref, state, name=name)
+
+    def reset(self, name: str | None = None) -> Any:
+        """The operation that makes the reader as good as new."""
+        return self._op("ReaderReset")(self._reader_ref, name=name)
+
+
+def _queue_ref(queue: Any) -> Any:
+    return queue.queue_ref if isinstance(queue, QueueBase) else queue
+
+
+class WholeFileReader(ReaderBase):
+    """Gives each file's name and contents (TensorFlow: `tf.WholeFileReader`)."""
+
+    def __init__(self, name: str | None = None):
+        super().__init__(raw.WholeFileReaderV2(name=name), supports_serialize=True)
+
+
+class TextLineReader(ReaderBase):
+    """Gives the lines of files without their ends (TensorFlow: `tf.TextLineReader`)."""
+
+    def __init__(self, skip_header_lines: int | None = None, name: str | None = None):
+        super().__init__(raw.TextLineReaderV2(skip_header_lines=skip_header_lines, name=name))
+
+
+class FixedLengthRecordReader(ReaderBase):
+    """Gives records of a fixed size (TensorFlow: `tf.FixedLengthRecordReader`)."""
+
+    def __init__(
+        self,
+        record_bytes: int,
+        header_bytes: int | None = None,
+        footer_bytes: int | None = None,
+        hop_bytes: int | None = None,
+        name: str | None = None,
+        encoding: str | None = None,
+    ):
+        """`hop_bytes` is the distance between the starts of records, 0 for `record_bytes`."""
+        super().__init__(
+            raw.FixedLengthRecordReaderV2(
+                record_bytes=record_bytes,
+                header_bytes=header_bytes,
+                footer_bytes=footer_bytes,
+                hop_bytes=hop_bytes,
+                encoding=encoding,
+                name=name,
+            )
+        )
+
+
+class TFRecordReader(ReaderBase):
+    """Gives the records of TFRecord files (TensorFlow: `tf.TFRecordReader`)."""
+
+    def __init__(self, name: str | None = None, options: Any = None):
+        """`options` is a `TFRecordOptions`, a compression name ("", "GZIP", "ZLIB") or None."""
+        compression = getattr(options, "compression_type", options)
+        names = {None: "", 0: "", 1: "ZLIB", 2: "GZIP"}
+        kind = names.get(compression, compression)
+        super().__init__(raw.TFRecordReaderV2(compression_type=kind, name=name))
+
+
+class IdentityReader(ReaderBase):
+    """Gives the work items themselves (TensorFlow: `tf.IdentityReader`)."""
+
+    def __init__(self, name: str | None = None):
+        super().__init__(raw.IdentityReaderV2(name=name), supports_serialize=True)
