@@ -20,11 +20,7 @@ from flowmesh.graph.op_def import DEAD, HostContext
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 
-_FIRST = (
-    "constant placeholder identity shape_ops reshape transpose concat split stack pad sequence fill slicing gather "
-    "scatter_nd reverse unique dynamic top_k space masks sparse_values control control_flow assertions logging_ops "
-    "py_func strings string_numbers string_split string_regex string_hash decode_csv"
-).split()
+_FIRST = ["constant", "placeholder", "identity", "shape_ops", "reshape", "transpose", "concat", "split", "stack", "pad", "sequence", "fill", "slicing", "gather", "scatter_nd", "reverse", "unique", "dynamic", "top_k", "space", "masks", "sparse_values", "control", "control_flow", "assertions", "logging_ops", "py_func", "strings", "string_numbers", "string_split", "string_regex", "string_hash", "decode_csv"]
 _RENAMED = {"slice": "slice_", "control_flow_with_dependencies": "with_dependencies"}
 
 
@@ -174,7 +170,7 @@ def run_program(source: str) -> tuple[Graph, Any]:
     """(the graph that the program builds, the values of its fetches)."""
     with Graph().as_default() as graph:
         scope: dict[str, Any] = {"tf": Namespace(), "np": np}
-        exec(source, scope)  # noqa: S102
+        exec(source, scope)
         values = evaluate(scope["out"], scope.get("feed"))
     return graph, values
 
@@ -191,9 +187,7 @@ def node(op: Operation) -> dict[str, Any]:
         "device": op.device,
         "attrs": {k: v for k, v in attrs.items() if k not in ("_class", "value", "token")},
         "dtypes": [t.dtype.name for t in op.outputs],
-        "shapes": [
-            None if t.shape.key is None else list(t.shape.key) for t in op.outputs
-        ],
+        "shapes": [None if t.shape.key is None else list(t.shape.key) for t in op.outputs],
     }
 
 
@@ -212,5 +206,3 @@ def plain(value: Any) -> Any:
     else:
         flat, kind = array.reshape(-1).tolist(), array.dtype.kind
     return {"dtype": kind, "shape": list(array.shape), "flat": flat}
-
-

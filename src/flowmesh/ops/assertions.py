@@ -22,8 +22,7 @@ from flowmesh.ops.constant import constant
 from flowmesh.ops.control import no_op
 from flowmesh.ops.control_flow import Assert as assert_true
 from flowmesh.ops.naming import name_scope
-from flowmesh.ops.shape_ops import rank as rank_tensor
-from flowmesh.ops.shape_ops import shape as shape_tensor
+from flowmesh.ops.shape_ops import rank as rank_tensor, shape as shape_tensor
 from flowmesh.ops.summarize import summary
 
 
@@ -280,7 +279,9 @@ def assert_near(
 # -- types, ranks, shapes -------------------------------------------------------------------------------
 
 
-def assert_type(tensor: Any, tf_type: Any, message: str | None = None, name: str | None = None) -> Any:
+def assert_type(
+    tensor: Any, tf_type: Any, message: str | None = None, name: str | None = None
+) -> Any:
     """Raises TypeError unless `tensor` has the dtype `tf_type`; returns a NoOp (tf.assert_type)."""
     wanted = dtypes.as_dtype(tf_type)
     with name_scope(name, "assert_type", [tensor]):
@@ -303,7 +304,11 @@ def assert_integer(x: Any, message: str | None = None, name: str | None = None) 
 
 
 def _rank_check(
-    x: Any, ranks: list[Any], words: tuple[str, str], fits: Callable[[int, list[int]], bool], rest: Any
+    x: Any,
+    ranks: list[Any],
+    words: tuple[str, str],
+    fits: Callable[[int, list[int]], bool],
+    rest: Any,
 ) -> Any:
     """The common part of the rank assertions; `words` are the default name and the phrase of the message."""
     data, summarize, message, name = rest

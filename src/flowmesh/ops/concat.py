@@ -26,9 +26,7 @@ from flowmesh.ops.array_support import (
 )
 from flowmesh.ops.constant import constant
 from flowmesh.ops.naming import name_scope
-from flowmesh.ops.shape_ops import rank as rank_tensor
-from flowmesh.ops.shape_ops import shape as shape_tensor
-from flowmesh.ops.shape_ops import shape_n
+from flowmesh.ops.shape_ops import rank as rank_tensor, shape as shape_tensor, shape_n
 
 
 def concat_shapes(shapes: Sequence[TensorShape], axis: int | None) -> TensorShape:
@@ -78,7 +76,9 @@ def _concatenate(xp: Any, axis: Any, values: Sequence[Any]) -> Any:
                 f"ConcatOp : Ranks of all input tensors should match: shape[0] = {_bracketed(values[0])} "
                 f"vs. shape[{i}] = {_bracketed(value)}"
             )
-        same = all(p == q or d == at % rank for d, (p, q) in enumerate(zip(values[0].shape, value.shape)))
+        same = all(
+            p == q or d == at % rank for d, (p, q) in enumerate(zip(values[0].shape, value.shape))
+        )
         if not same:
             raise invalid(
                 f"ConcatOp : Dimensions of inputs should match: shape[0] = {_bracketed(values[0])} "
@@ -146,9 +146,7 @@ def _sparse_concat_gradient(
     start = constant(0, grad.indices.dtype)
     for size, whole in zip([raw.Shape(v, out_type=grad.indices.dtype) for v in values], shapes):
         end = start + size[0]
-        inside = raw.LogicalAnd(
-            raw.GreaterEqual(grad.indices, start), raw.Less(grad.indices, end)
-        )
+        inside = raw.LogicalAnd(raw.GreaterEqual(grad.indices, start), raw.Less(grad.indices, end))
         picked = raw.Squeeze(raw.Where(inside), squeeze_dims=[1])
         grads.append(
             IndexedSlices(

@@ -15,7 +15,6 @@ from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.naming import name_scope
 
-
 _builtin_tuple = tuple
 
 
@@ -126,24 +125,18 @@ def with_dependencies(dependencies: Sequence[Any], output: Any, name: str | None
             return raw.Identity(output, name=scope)
 
 
-def tuple(
-    tensors: Any, name: str | None = None, control_inputs: Any = None
-) -> list[Any]:
+def tuple(tensors: Any, name: str | None = None, control_inputs: Any = None) -> list[Any]:
     """The tensors, none of which is ready before all are (tf.tuple); None entries stay None.
 
     Raises ValueError when there is no tensor, TypeError for a control input that is neither Operation nor Tensor.
     """
     with name_scope(name, "tuple", list(tensors)):
-        gating = [
-            t if isinstance(t, Operation) else t.op for t in tensors if t is not None
-        ]
+        gating = [t if isinstance(t, Operation) else t.op for t in tensors if t is not None]
         for control in control_inputs or ():
             if isinstance(control, Tensor):
                 control = control.op
             elif not isinstance(control, Operation):
-                raise TypeError(
-                    f"Control input must be Operation or Tensor: {control}"
-                )
+                raise TypeError(f"Control input must be Operation or Tensor: {control}")
             gating.append(control)
         gating = sorted(set(gating), key=lambda op: op.id)
         if not gating:

@@ -25,7 +25,6 @@ from flowmesh.ops.structure import assert_same, flatten, map_leaves
 from flowmesh.ops.switch_merge import merge, switch, switch_ref_or_tensor
 
 
-
 class CondContext:
     """One branch of a cond while it is built: what enters from outside goes through a Switch.
 
@@ -371,9 +370,7 @@ def case(
             raise TypeError("default must be callable.")
         chosen: Any = default
         for pred, function in reversed(list(zip(preds, functions))):
-            chosen = functools.partial(
-                cond, pred, true_fn=function, false_fn=chosen, strict=strict
-            )
+            chosen = functools.partial(cond, pred, true_fn=function, false_fn=chosen, strict=strict)
         if not exclusive:
             return chosen()
         check = _assert_at_most(preds, 1, "Input error: exclusive=True")
@@ -400,5 +397,3 @@ def Assert(
             return build()
         condition = convert_to_tensor(condition, name="Condition")
         return cond(condition, no_op, build, name="AssertGuard").op
-
-

@@ -117,9 +117,7 @@ class _Stitch(OpDef, abstract=True):
                 )
             bad = first_bad_index(index, size)
             if bad is not None:
-                raise invalid(
-                    f"indices[{n}] is out of range: {bad[1]} is not in [0, {size})"
-                )
+                raise invalid(f"indices[{n}] is out of range: {bad[1]} is not in [0, {size})")
             flat = index.reshape(-1)
             rows = xp.reshape(values, (flat.size, *rest))
             if xp is np:

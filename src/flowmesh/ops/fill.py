@@ -9,8 +9,17 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core import dtypes
-from flowmesh.core.dtypes import COMPLEX as _COMPLEX
-from flowmesh.core.dtypes import FLOATS, INDEX, DType, bool, float32, int32, string, variant
+from flowmesh.core.dtypes import (
+    COMPLEX as _COMPLEX,
+    FLOATS,
+    INDEX,
+    DType,
+    bool,
+    float32,
+    int32,
+    string,
+    variant,
+)
 from flowmesh.core.shapes import TensorShape
 from flowmesh.graph import hooks
 from flowmesh.graph.convert import convert_to_tensor
@@ -28,8 +37,7 @@ from flowmesh.ops.array_support import (
 from flowmesh.ops.constant import constant
 from flowmesh.ops.naming import name_scope
 from flowmesh.ops.sequence import range as range_tensor
-from flowmesh.ops.shape_ops import rank as rank_tensor
-from flowmesh.ops.shape_ops import shape_internal
+from flowmesh.ops.shape_ops import rank as rank_tensor, shape as shape_tensor, shape_internal
 
 _SMALL = 1000
 
@@ -141,9 +149,7 @@ class BroadcastTo(OpDef):
             raise ValueError(f"Shape must be at most rank {len(want)} but is rank {len(have)}")
         for h, w in zip(have[::-1], want[::-1]):
             if h not in (None, 1) and w is not None and h != w:
-                raise ValueError(
-                    f"Dimensions must be equal, but are {h} and {w}"
-                )
+                raise ValueError(f"Dimensions must be equal, but are {h} and {w}")
         return target
 
     def compute(self, xp: Any, input: Any, shape: Any) -> Any:
@@ -156,11 +162,10 @@ class BroadcastTo(OpDef):
 
     def gradient(self, op: Any, grad: Any) -> Any:
         before, target = op.inputs
-        axes = raw.BroadcastGradientArgs(
-            raw.Shape(before, out_type=target.dtype), target
-        )[0]
+        size = shape_tensor(before, out_type=target.dtype.base_dtype)
+        axes = raw.BroadcastGradientArgs(target, size)[1]
         total = raw.Sum(grad, axes, keep_dims=True)
-        return raw.Reshape(total, raw.Shape(before, out_type=target.dtype)), None
+        return raw.Reshape(total, size), None
 
 
 class Empty(OpDef):

@@ -17,12 +17,12 @@ from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.array_support import dims_of, first_bad_index, invalid, merge_shapes, shape_of
 from flowmesh.ops.concat import concat
-from flowmesh.ops.constant import constant
+from flowmesh.ops.fill import ones, zeros
 from flowmesh.ops.naming import name_scope
 from flowmesh.ops.reshape import reshape
 from flowmesh.ops.sequence import range as range_tensor
-from flowmesh.ops.shape_ops import shape as shape_tensor
-from flowmesh.ops.shape_ops import size as size_tensor
+from flowmesh.ops.shape_ops import shape as shape_tensor, size as size_tensor
+from flowmesh.ops.stack import stack
 from flowmesh.ops.transpose import transpose
 
 
@@ -154,75 +154,62 @@ def _batch_take(xp: Any, params: Any, indices: Any, axis: int, batch: int) -> An
         + [1 + i for i in range(picked)]
         + [1 + picked + len(outer) + i for i in range(len(inner))]
     )
-    return xp.reshape(
-        xp.transpose(rows, order), (*lead, *outer, *indices.shape[batch:], *inner)
-    )
+    return xp.reshape(xp.transpose(rows, order), (*lead, *outer, *indices.shape[batch:], *inner))
 
 
 def _axis_gradient(op: Any, grad: Any) -> Tensor:
-    """The gradient along another axis than 0: a segment sum over the axis moved to the front."""
+    """The gradient along another axis than 0: a segment sum over the axis moved behind the shared dimensions."""
     params, indices, axis = op.inputs
     batch = op.get_attr("batch_dims")
-    if batch:
-        return _batch_gradient(op, grad)
-    whole = shape_tensor(params)
-    count = whole[axis]
-    rows = raw.ExpandDims(size_tensor(indices), 0)
+    batch = batch + (indices.shape.ndims or 0) if batch < 0 else batch
+    whole = raw.Cast(shape_tensor(params, out_type=int64), DstT=int32)
+    raw.ExpandDims(size_tensor(indices), 0)
     outer = whole[:axis]
-    outer_dims = size_tensor(outer)
     inner = whole[axis:][1:]
-    inner_dims = size_tensor(inner)
-    outer_axes = range_tensor(0, outer_dims)
-    inner_axes = range_tensor(outer_dims + 1, outer_dims + 1 + inner_dims)
-    values = reshape(grad, concat([outer, rows, inner], 0))
-    flat = reshape(indices, rows)
-    forward = concat([raw.ExpandDims(outer_dims, 0), outer_axes, inner_axes], 0)
-    moved = transpose(values, forward)
-    total = raw.UnsortedSegmentSum(moved, flat, count)
-    backward = concat([outer_axes + 1, [0], inner_axes], 0)
-    result = transpose(total, backward)
+    values_shape = concat([outer, [-1], inner], 0)
+    values_dims = size_tensor(values_shape)
+    axis_dims = size_tensor(outer)
+    shared = range_tensor(batch)
+    between = range_tensor(batch, axis_dims)
+    behind = range_tensor(axis_dims + 1, values_dims)
+    values = reshape(grad, values_shape)
+    moved = transpose(values, concat([shared, [axis_dims], between, behind], 0))
+    total = _segment_gradient(whole, moved, indices, batch, whole[axis])
+    result = transpose(total, concat([shared, between + 1, [batch], behind], 0))
     result.set_shape(params.shape)
     return result
 
 
-def _batch_gradient(op: Any, grad: Any) -> Tensor:
-    """The gradient of a gather with shared leading dimensions: a segment sum over (batch, index) pairs."""
-    params, indices, axis = op.inputs
-    at = constant_value(axis)
-    rank, more = params.shape.ndims, indices.shape.ndims
-    if at is None or rank is None or more is None:
-        raise ValueError(
-            "The gradient of a gather with batch_dims needs a constant axis and known ranks."
-        )
-    at, batch = int(at) % rank, op.get_attr("batch_dims") % more
-    whole = shape_tensor(params)
-    lead, outer, inner = whole[:batch], whole[batch:at], whole[at + 1 :]
-    size = whole[at]
-    picked = more - batch
-    n_outer, n_inner = at - batch, rank - at - 1
-    order = (
-        list(range(batch))
-        + [batch + n_outer + i for i in range(picked)]
-        + [batch + i for i in range(n_outer)]
-        + [batch + n_outer + picked + i for i in range(n_inner)]
-    )
-    count = raw.Prod(lead, [0])
-    rows = reshape(transpose(grad, order), concat([[-1], outer, inner], 0))
-    offsets = raw.Range(0, count, 1) * size
-    flat = reshape(indices, raw.Pack([count, -1])) + raw.Cast(
-        raw.ExpandDims(offsets, 1), DstT=indices.dtype.base_dtype
-    )
-    total = raw.UnsortedSegmentSum(rows, reshape(flat, [-1]), count * size)
-    unfolded = reshape(total, concat([lead, raw.ExpandDims(size, 0), outer, inner], 0))
-    back = (
-        list(range(batch))
-        + [batch + 1 + i for i in range(n_outer)]
-        + [batch]
-        + [batch + 1 + n_outer + i for i in range(n_inner)]
-    )
-    result = transpose(unfolded, back)
-    result.set_shape(params.shape)
-    return result
+def _segment_gradient(
+    whole: Tensor, values: Tensor, indices: Tensor, batch: int, count: Tensor
+) -> Tensor:
+    """`values` summed by index, separately for each entry of the `batch` leading dimensions."""
+    rows = raw.ExpandDims(size_tensor(indices), 0)
+    if not batch:
+        return raw.UnsortedSegmentSum(values, reshape(indices, rows), count)
+    values_shape = shape_tensor(values)
+    outer, inner = values_shape[:batch], values_shape[batch:][1:]
+    entries = raw.Prod(outer, [0])
+    places = _with_offsets(concat([whole[:batch], [count]], 0), indices, batch)
+    flat_values = reshape(values, concat([[-1], inner], 0))
+    total = raw.UnsortedSegmentSum(flat_values, reshape(places, rows), count * entries)
+    return reshape(total, concat([outer, [-1], inner], 0))
+
+
+def _with_offsets(whole: Tensor, indices: Tensor, batch: int) -> Tensor:
+    """Indices into dimension `batch` as indices into the first batch + 1 dimensions flattened to one."""
+    rank, dtype = indices.shape.ndims, indices.dtype.base_dtype
+    if rank is None:
+        raise ValueError("batch_gather does not allow indices with unknown shape.")
+    step: Any = ones((), dtype)
+    sizes = raw.Cast(whole, DstT=dtype)
+    for dim in range(batch, 0, -1):
+        size = sizes[dim - 1]
+        step = step * sizes[dim]
+        along = raw.Range(zeros((), dtype), size, ones((), dtype)) * step
+        column = stack([1] * (dim - 1) + [size] + [1] * (rank - dim), axis=0)
+        indices = indices + reshape(along, column)
+    return indices
 
 
 class GatherNd(OpDef):
@@ -305,9 +292,7 @@ def gather(
     return raw.GatherV2(params, indices, axis, batch_dims=batch_dims, name=name)
 
 
-def gather_nd(
-    params: Any, indices: Any, name: str | None = None, batch_dims: int = 0
-) -> Tensor:
+def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: int = 0) -> Tensor:
     """Slices of `params` at the index vectors in the last dimension of `indices` (tf.gather_nd).
 
     The result has the shape indices.shape[:-1] + params.shape[indices.shape[-1]:].
@@ -320,9 +305,7 @@ def gather_nd(
     return raw.GatherNd(params, indices, name=name)
 
 
-def batch_gather_nd(
-    params: Any, indices: Any, batch_dims: int, name: str | None = None
-) -> Tensor:
+def batch_gather_nd(params: Any, indices: Any, batch_dims: int, name: str | None = None) -> Tensor:
     """`gather_nd` with `batch_dims` leading dimensions shared by both arguments."""
     with name_scope(name, "BatchGatherND", [params, indices]):
         params = convert_to_tensor(params)
@@ -332,48 +315,31 @@ def batch_gather_nd(
             raise ValueError("batch_gather_nd does not allow indices with unknown shape.")
         if not 0 <= batch_dims < rank:
             raise ValueError(f"batch_dims = {batch_dims} must be in [0, {rank})")
-        sizes = raw.Unpack(
-            raw.Slice(shape_tensor(indices), [0], [batch_dims]), num=batch_dims
-        )
+        sizes = raw.Unpack(raw.Slice(shape_tensor(indices), [0], [batch_dims]), num=batch_dims)
         columns = []
         for i, size in enumerate(sizes):
             shape = [1] * rank
             shape[i] = -1
-            column = reshape(
-                raw.Cast(raw.Range(0, size, 1), DstT=indices.dtype.base_dtype), shape
-            )
+            column = reshape(raw.Cast(raw.Range(0, size, 1), DstT=indices.dtype.base_dtype), shape)
             columns.append(column + raw.ZerosLike(indices[..., :1]))
         return raw.GatherNd(params, raw.ConcatV2([*columns, indices], -1))
 
 
 def batch_gather(params: Any, indices: Any, name: str | None = None) -> Tensor:
-    """`gather` with all but the last dimension of `indices` shared (tf.batch_gather)."""
+    """`gather` with all but the last dimension of `indices` shared (tf.batch_gather).
+
+    Raises ValueError when the rank of `indices` is unknown.
+    """
     with name_scope(name, "BatchGather", [params, indices]):
         indices = convert_to_tensor(indices, name="indices")
         params = convert_to_tensor(params, name="params")
         if indices.shape.ndims is None:
             raise ValueError("batch_gather does not allow indices with unknown shape.")
-        return _batch_gather(params, indices, indices.shape.ndims - 1)
-
-
-def _batch_gather(params: Tensor, indices: Tensor, batch: int) -> Tensor:
-    """One flat gather with offsets for the shared leading dimensions."""
-    whole = raw.Shape(params)
-    size = whole[batch]
-    dtype = indices.dtype.base_dtype
-    offset: Any = constant(0, dtype)
-    step: Any = constant(1, dtype)
-    step = raw.Cast(size, DstT=dtype)
-    for dim in range(batch - 1, -1, -1):
-        count = whole[dim]
-        column = [1] * (indices.shape.ndims or 0)
-        column[dim] = -1
-        along = raw.Range(0, count, 1)
-        offset = offset + reshape(raw.Cast(along, DstT=dtype) * step, column)
-        step = step * raw.Cast(count, DstT=dtype)
-    flat_shape = concat([[-1], whole[batch + 1 :]], 0)
-    flat = raw.GatherV2(reshape(params, flat_shape), reshape(indices + offset, [-1]), 0)
-    return reshape(flat, concat([raw.Shape(indices), whole[batch + 1 :]], 0))
-
-
-
+        batch = indices.shape.ndims - 1
+        indices_shape = shape_tensor(indices)
+        whole = shape_tensor(params)
+        flat = reshape(_with_offsets(whole, indices, batch), [-1])
+        rest = whole[batch + 1 :]
+        rows = raw.Prod(whole[: batch + 1], [0])
+        taken = gather(reshape(params, concat([[rows], rest], 0)), flat)
+        return reshape(taken, concat([indices_shape, rest], 0))

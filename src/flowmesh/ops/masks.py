@@ -17,9 +17,7 @@ from flowmesh.ops.fill import ones
 from flowmesh.ops.gather import gather
 from flowmesh.ops.naming import name_scope
 from flowmesh.ops.reshape import expand_dims, reshape, squeeze
-from flowmesh.ops.shape_ops import rank as rank_tensor
-from flowmesh.ops.shape_ops import shape as shape_tensor
-from flowmesh.ops.shape_ops import size as size_tensor
+from flowmesh.ops.shape_ops import rank as rank_tensor, shape as shape_tensor, size as size_tensor
 from flowmesh.ops.stack import stack
 from flowmesh.ops.unique import where
 

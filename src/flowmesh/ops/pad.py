@@ -15,9 +15,7 @@ from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.array_support import dims_of, ints, invalid, shape_of, with_rank
 from flowmesh.ops.sequence import range as range_tensor
-from flowmesh.ops.shape_ops import rank as rank_tensor
-from flowmesh.ops.shape_ops import shape as shape_tensor
-from flowmesh.ops.shape_ops import size as size_tensor
+from flowmesh.ops.shape_ops import rank as rank_tensor, shape as shape_tensor, size as size_tensor
 from flowmesh.ops.stack import stack
 from flowmesh.ops.transpose import transpose
 
@@ -97,9 +95,7 @@ def _pad_shape(ctx: Any, input: TensorShape, paddings: TensorShape) -> TensorSha
 
 def _pairs(paddings: Any, rank: int) -> list[tuple[int, int]]:
     if np.ndim(paddings) != 2 or np.shape(paddings)[1] != 2:
-        raise invalid(
-            f"paddings must be a matrix with 2 columns: {list(np.shape(paddings))}"
-        )
+        raise invalid(f"paddings must be a matrix with 2 columns: {list(np.shape(paddings))}")
     if len(paddings) != rank:
         raise invalid(
             f"The first dimension of paddings must be the rank of inputs{list(np.shape(paddings))} "
@@ -300,6 +296,4 @@ def _refine_pad_shape(result: Tensor) -> None:
     dims, value = dims_of(op.inputs[0].shape), constant_value(op.inputs[1])
     if dims is None or value is None:
         return
-    result.set_shape(
-        [None if d is None else d + int(a) + int(b) for d, (a, b) in zip(dims, value)]
-    )
+    result.set_shape([None if d is None else d + int(a) + int(b) for d, (a, b) in zip(dims, value)])

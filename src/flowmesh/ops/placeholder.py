@@ -14,8 +14,10 @@ from flowmesh.ops.array_support import invalid
 
 def _not_fed(definition: OpDef) -> Any:
     dtype, shape = definition.attrs["dtype"], definition.attrs["shape"]
-    kind = dtype.name if dtype.name not in ("float32", "float64") else {"float32": "float"}.get(
-        dtype.name, "double"
+    kind = (
+        dtype.name
+        if dtype.name not in ("float32", "float64")
+        else {"float32": "float"}.get(dtype.name, "double")
     )
     told = f" and shape {_printed(shape)}" if shape.key is not None and shape.key else ""
     return invalid(f"You must feed a value for placeholder tensor with dtype {kind}{told}")

@@ -121,7 +121,9 @@ class _Calls(OpDef, abstract=True):
             items = [result]
         if len(items) != len(wanted):
             raise errors.InvalidArgumentError(
-                None, None, f"{token} returns {len(items)} values, but expects to see {len(wanted)} values."
+                None,
+                None,
+                f"{token} returns {len(items)} values, but expects to see {len(wanted)} values.",
             )
         outputs = []
         for i, (value, dtype) in enumerate(zip(items, wanted)):
@@ -129,7 +131,9 @@ class _Calls(OpDef, abstract=True):
                 outputs.append(_converted(value, dtype))
             except errors.InvalidArgumentError as error:
                 raise errors.InvalidArgumentError(
-                    None, None, f"{i}-th value returned by {token} {error.message[8:]}"
+                    None,
+                    None,
+                    f"{i}-th value returned by {token} {error.message[8:]}"
                     if error.message.startswith("returns ")
                     else error.message,
                 ) from None

@@ -178,7 +178,9 @@ class Squeeze(OpDef):
             return shape_of([d for d in dims if d != 1])
         for i in sorted(named):
             if dims[i] not in (None, 1):
-                raise ValueError(f"Can not squeeze dim[{i}], expected a dimension of 1, got {dims[i]}")
+                raise ValueError(
+                    f"Can not squeeze dim[{i}], expected a dimension of 1, got {dims[i]}"
+                )
         return shape_of([d for i, d in enumerate(dims) if i not in named])
 
     def compute(self, xp: Any, input: Any) -> Any:
@@ -217,9 +219,7 @@ def _one_of(new_name: str, new: Any, old_name: str, old: Any) -> Any:
     return new
 
 
-def expand_dims(
-    input: Any, axis: Any = None, name: str | None = None, dim: Any = None
-) -> Tensor:
+def expand_dims(input: Any, axis: Any = None, name: str | None = None, dim: Any = None) -> Tensor:
     """`input` with a dimension of size 1 at `axis`, in [-rank-1, rank] (tf.expand_dims; `dim` is the old name)."""
     axis = _one_of("axis", axis, "dim", dim)
     if axis is None:

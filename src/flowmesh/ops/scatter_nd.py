@@ -173,16 +173,12 @@ def scatter_nd(indices: Any, updates: Any, shape: Any, name: str | None = None) 
     return raw.ScatterNd(indices, updates, shape, name=name)
 
 
-def tensor_scatter_add(
-    tensor: Any, indices: Any, updates: Any, name: str | None = None
-) -> Tensor:
+def tensor_scatter_add(tensor: Any, indices: Any, updates: Any, name: str | None = None) -> Tensor:
     """`tensor` with `updates` added at the index vectors (tf.tensor_scatter_add)."""
     return raw.TensorScatterAdd(tensor, indices, updates, name=name)
 
 
-def tensor_scatter_sub(
-    tensor: Any, indices: Any, updates: Any, name: str | None = None
-) -> Tensor:
+def tensor_scatter_sub(tensor: Any, indices: Any, updates: Any, name: str | None = None) -> Tensor:
     """`tensor` with `updates` subtracted at the index vectors (tf.tensor_scatter_sub)."""
     return raw.TensorScatterSub(tensor, indices, updates, name=name)
 
@@ -192,5 +188,3 @@ def tensor_scatter_update(
 ) -> Tensor:
     """`tensor` with `updates` written at the index vectors (tf.tensor_scatter_update)."""
     return raw.TensorScatterUpdate(tensor, indices, updates, name=name)
-
-

@@ -123,7 +123,9 @@ class OneHot(OpDef):
             raise invalid(f"depth must be non-negative, got: {size}")
         rank = np.ndim(indices)
         if axis > rank:
-            raise invalid(f"Expected axis to be -1 or between [0, {rank + 1}).  But received: {axis}")
+            raise invalid(
+                f"Expected axis to be -1 or between [0, {rank + 1}).  But received: {axis}"
+            )
         at = rank if axis == -1 else axis
         places = np.arange(size).reshape([size if i == at else 1 for i in range_(rank + 1)])
         hot = xp.expand_dims(indices, at).astype(np.int64) == places
@@ -172,9 +174,7 @@ def one_hot(
     Indices outside [0, depth) give a row of `off_value`. The dtype is `dtype`, else that of the values, else float32.
     Raises TypeError when the two values' dtypes differ from each other or from `dtype`.
     """
-    with name_scope(
-        name, "one_hot", [indices, depth, on_value, off_value, axis, dtype]
-    ) as scope:
+    with name_scope(name, "one_hot", [indices, depth, on_value, off_value, axis, dtype]) as scope:
         on_dtype = off_dtype = None
         if on_value is not None:
             on_dtype = convert_to_tensor(on_value).dtype.base_dtype

@@ -204,9 +204,7 @@ def broadcast_static_shape(shape_x: TensorShape, shape_y: TensorShape) -> Tensor
         elif a == 1:
             dims.append(b)
         else:
-            raise ValueError(
-                f"Incompatible shapes for broadcasting: {shape_x} and {shape_y}"
-            )
+            raise ValueError(f"Incompatible shapes for broadcasting: {shape_x} and {shape_y}")
     return shape_of(dims[::-1])
 
 

@@ -23,8 +23,7 @@ from flowmesh.ops.array_support import (
     zeros_of,
 )
 from flowmesh.ops.fill import ones_like
-from flowmesh.ops.shape_ops import rank as rank_tensor
-from flowmesh.ops.shape_ops import shape as shape_tensor
+from flowmesh.ops.shape_ops import rank as rank_tensor, shape as shape_tensor
 from flowmesh.ops.stack import stack
 
 
@@ -97,9 +96,7 @@ def _slice_size(whole: int | None, start: int | None, count: int) -> int | None:
         if whole is None or start is None:
             return None
         if start > whole:
-            raise ValueError(
-                f"Negative dimension size caused by subtracting {start} from {whole}"
-            )
+            raise ValueError(f"Negative dimension size caused by subtracting {start} from {whole}")
         return whole - start
     if count < -1:
         raise ValueError(f"Dimension size must be non-negative, but is {count}")
@@ -157,9 +154,7 @@ def _expand(
         masks = Masks(masks.begin, masks.end, 1 << count, masks.new_axis, masks.shrink_axis)
         count += 1
     after_ellipsis_new = sum(
-        1
-        for i in range(count)
-        if (1 << i) > masks.ellipsis and masks.new_axis & (1 << i)
+        1 for i in range(count) if (1 << i) > masks.ellipsis and masks.new_axis & (1 << i)
     )
     for i in range(count):
         bit = 1 << i
@@ -217,9 +212,7 @@ def _resolve(axis: _Axis, at: int, size: int | None) -> tuple[slice | None, int 
     return slice(start, None if stop < 0 else stop, stride), length
 
 
-def _bound(
-    value: int | None, is_open: bool, size: int, low: int, high: int, default: int
-) -> int:
+def _bound(value: int | None, is_open: bool, size: int, low: int, high: int, default: int) -> int:
     if is_open or value is None:
         return default
     value = value + size if value < 0 else value
@@ -263,9 +256,11 @@ def strided_plan(
     except ValueError as error:
         raise invalid(str(error)) from None
     cut = [n for n in lengths if n is not None]
-    return tuple(s for s in slices if s is not None), cut, [
-        n for n in _output_dims(layout, lengths) if n is not None
-    ]
+    return (
+        tuple(s for s in slices if s is not None),
+        cut,
+        [n for n in _output_dims(layout, lengths) if n is not None],
+    )
 
 
 _MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
@@ -315,7 +310,12 @@ class StridedSlice(OpDef):
     def gradient(self, op: Any, grad: Any) -> Any:
         source, begin, end, strides = op.inputs
         size = shape_tensor(source, out_type=begin.dtype)
-        return raw.StridedSliceGrad(size, begin, end, strides, grad, **_mask_attrs(op)), None, None, None
+        return (
+            raw.StridedSliceGrad(size, begin, end, strides, grad, **_mask_attrs(op)),
+            None,
+            None,
+            None,
+        )
 
 
 class StridedSliceGrad(OpDef):

@@ -68,7 +68,9 @@ class SpaceToDepth(_Blocks):
         if self._check():
             n, h, w, c = input.shape
             parts = xp.reshape(input, (n, h // b, b, w // b, b, c))
-            return xp.reshape(xp.transpose(parts, (0, 1, 3, 2, 4, 5)), (n, h // b, w // b, b * b * c))
+            return xp.reshape(
+                xp.transpose(parts, (0, 1, 3, 2, 4, 5)), (n, h // b, w // b, b * b * c)
+            )
         n, c, h, w = input.shape
         parts = xp.reshape(input, (n, c, h // b, b, w // b, b))
         return xp.reshape(xp.transpose(parts, (0, 3, 5, 1, 2, 4)), (n, b * b * c, h // b, w // b))
@@ -133,7 +135,9 @@ def _to_batch(xp: Any, x: Any, block: list[int], pads: list[tuple[int, int]]) ->
     split: list[int] = [x.shape[0]]
     for size, b in zip(x.shape[1:], block):
         if size % b:
-            raise invalid(f"padded_shape[{len(split) // 2}]={size} is not divisible by block_shape={b}")
+            raise invalid(
+                f"padded_shape[{len(split) // 2}]={size} is not divisible by block_shape={b}"
+            )
         split += [size // b, b]
     rest = list(x.shape[1 + count :])
     parts = xp.reshape(x, split + rest)
@@ -195,9 +199,7 @@ def _batch_shape(
         before, after = _rows(borders)[i]
         if before < 0 or after < 0:
             raise ValueError("paddings cannot be negative" if grow else "crops cannot be negative")
-        out.append(
-            _divided(size + before + after, b) if grow else size * b - before - after
-        )
+        out.append(_divided(size + before + after, b) if grow else size * b - before - after)
     return shape_of(out + dims[n + 1 :])
 
 
@@ -314,9 +316,7 @@ def space_to_batch_nd(
     return raw.SpaceToBatchND(input, block_shape, paddings, name=name)
 
 
-def batch_to_space_nd(
-    input: Any, block_shape: Any, crops: Any, name: str | None = None
-) -> Tensor:
+def batch_to_space_nd(input: Any, block_shape: Any, crops: Any, name: str | None = None) -> Tensor:
     """The reverse of `space_to_batch_nd`, cropped (tf.batch_to_space_nd)."""
     return raw.BatchToSpaceND(input, block_shape, crops, name=name)
 

@@ -62,7 +62,12 @@ class SparseToDense(OpDef):
         return ctx.value_as_shape(1)
 
     def compute(
-        self, xp: Any, sparse_indices: Any, output_shape: Any, sparse_values: Any, default_value: Any
+        self,
+        xp: Any,
+        sparse_indices: Any,
+        output_shape: Any,
+        sparse_values: Any,
+        default_value: Any,
     ) -> Any:
         dims = ints(output_shape)
         matrix = _coordinates(sparse_indices, len(dims))
@@ -147,8 +152,6 @@ def sparse_placeholder(dtype: Any, shape: Any = None, name: str | None = None) -
         shape = convert_to_tensor(np.array(sizes, np.int64), name=shape_name)
     return SparseTensor(
         values=placeholder(dtype, [None], f"{name}/values" if name is not None else None),
-        indices=placeholder(
-            int64, [None, rank], f"{name}/indices" if name is not None else None
-        ),
+        indices=placeholder(int64, [None, rank], f"{name}/indices" if name is not None else None),
         dense_shape=shape,
     )

@@ -42,9 +42,7 @@ class Split(OpDef):
             )
         size = dims[at]
         if size is not None and size % count:
-            raise ValueError(
-                f"Dimension size must be evenly divisible by {count} but is {size}"
-            )
+            raise ValueError(f"Dimension size must be evenly divisible by {count} but is {size}")
         dims[at] = None if size is None else size // count
         return [[shape_of(dims)] * count]
 
@@ -95,13 +93,13 @@ class SplitV(OpDef):
             pieces: list[int | None] = [dims[at]] if count == 1 else [None] * count
         else:
             pieces = list(self._pieces(ints(sizes), dims[at]))
-        return [[shape_of([*dims[: at % len(dims)], p, *dims[at % len(dims) + 1 :]]) for p in pieces]]
+        return [
+            [shape_of([*dims[: at % len(dims)], p, *dims[at % len(dims) + 1 :]]) for p in pieces]
+        ]
 
     def _pieces(self, sizes: list[int], whole: int | None) -> list[int | None]:
         if len(sizes) != self.attrs["num_split"]:
-            raise ValueError(
-                "Length of size_splits should be equal to num_outputs"
-            )
+            raise ValueError("Length of size_splits should be equal to num_outputs")
         known = sum(s for s in sizes if s != -1)
         if whole is None:
             return [None if s == -1 else s for s in sizes]
@@ -152,11 +150,11 @@ def split(
     """
     sizes = convert_to_tensor(num_or_size_splits)
     if isinstance(num_or_size_splits, (int, np.integer)) or hasattr(num_or_size_splits, "value"):
-        return raw.Split(
-            axis, value, num_split=int(dimension_value(num_or_size_splits)), name=name
-        )
+        return raw.Split(axis, value, num_split=int(dimension_value(num_or_size_splits)), name=name)
     if sizes.shape.ndims == 0:
-        raise ValueError("Rank-0 tensors are not supported as the num_or_size_splits argument to split.")
+        raise ValueError(
+            "Rank-0 tensors are not supported as the num_or_size_splits argument to split."
+        )
     if num is None:
         shape = sizes.shape
         if shape.ndims is None or shape.as_list()[0] is None:

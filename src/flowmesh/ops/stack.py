@@ -34,9 +34,7 @@ class Pack(OpDef):
             return unknown_shape()
         at = self.attrs["axis"]
         if not -len(dims) - 1 <= at <= len(dims):
-            raise ValueError(
-                f"Invalid axis: {at}; must be in [{-len(dims) - 1},{len(dims) + 1})"
-            )
+            raise ValueError(f"Invalid axis: {at}; must be in [{-len(dims) - 1},{len(dims) + 1})")
         dims.insert(at + len(dims) + 1 if at < 0 else at, len(values))
         return shape_of(dims)
 

@@ -11,9 +11,7 @@ _ESCAPES = {10: "\\n", 13: "\\r", 9: "\\t", 34: '\\"', 39: "\\'", 92: "\\\\"}
 
 def escaped(value: bytes) -> str:
     """Bytes with everything but printable ASCII as C escapes."""
-    return "".join(
-        _ESCAPES.get(b, chr(b) if 32 <= b < 127 else f"\\{b:03o}") for b in bytes(value)
-    )
+    return "".join(_ESCAPES.get(b, chr(b) if 32 <= b < 127 else f"\\{b:03o}") for b in bytes(value))
 
 
 def number(value: Any, digits: int, more: int) -> str:

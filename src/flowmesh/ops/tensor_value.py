@@ -78,9 +78,7 @@ def _check_compatible(value: Any, dtype: DType | None) -> None:
         return
     if dtype is None:
         raise TypeError("List of Tensors when single Tensor expected")
-    raise TypeError(
-        f"Expected {dtype.name}, got {leaf!r} of type '{type(leaf).__name__}' instead."
-    )
+    raise TypeError(f"Expected {dtype.name}, got {leaf!r} of type '{type(leaf).__name__}' instead.")
 
 
 def _dense_dims(value: Any) -> list[int]:
@@ -222,6 +220,8 @@ def to_array(
 
 def _frozen(array: np.ndarray, source: Any) -> np.ndarray:
     """A read-only array that shares no memory with what the caller may still change."""
+    if array.size > 1 and not any(array.strides):
+        return array  # one element repeated, its own copy already
     if array is source or array.base is not None or not array.flags.c_contiguous:
         array = np.array(array, order="C")
     array.flags.writeable = False
@@ -239,6 +239,10 @@ def _reshaped(array: np.ndarray, shape: Any, verify_shape: bool) -> np.ndarray:
         )
     if array.size == size:
         return array.reshape(dims)
+    if array.size == 1 and size * array.itemsize <= MAX_BYTES:
+        return np.broadcast_to(
+            array.copy().reshape(()), dims
+        )  # written as the one element that it is
     flat = array.reshape(-1)
     if size * array.itemsize > MAX_BYTES:
         raise ValueError("Cannot create a tensor proto whose content is larger than 2GB.")

@@ -11,8 +11,12 @@ from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.ops.array_support import dims_of, invalid, shape_of, with_rank
+from flowmesh.ops.constant import constant
+from flowmesh.ops.fill import zeros
+from flowmesh.ops.gather import gather
 from flowmesh.ops.sequence import range as range_tensor
-from flowmesh.ops.shape_ops import shape as shape_tensor
+from flowmesh.ops.shape_ops import shape as shape_tensor, size as size_tensor
+from flowmesh.ops.stack import stack
 
 
 def _shapes(input: TensorShape, k: int | None) -> Any:
@@ -38,9 +42,8 @@ def _top(xp: Any, input: Any, k: int) -> Any:
         raise invalid(f"input must have at least k columns. Had {input.shape[-1]}, needed {k}")
     size = input.shape[-1]
     # A stable ascending sort of the reversed row, read backwards: equal values keep the lower index first.
-    backwards = xp.argsort(xp.flip(input, -1), axis=-1, kind="stable") if xp is np else xp.argsort(
-        xp.flip(input, -1), axis=-1, stable=True
-    )
+    stable = {"kind": "stable"} if xp is np else {"stable": True}
+    backwards = xp.argsort(xp.flip(input, -1), axis=-1, **stable)
     order = (size - 1 - xp.flip(backwards, -1))[..., :k]
     return xp.take_along_axis(input, order, -1), order.astype(np.int32)
 
@@ -49,24 +52,17 @@ def _gradient(op: Any, grad: Any, k_input: bool) -> Any:
     """The gradient scattered to where the values came from."""
     whole = shape_tensor(op.inputs[0])
     picked = shape_tensor(op.outputs[1])
-    columns = raw.GatherV2(picked, raw.Size(picked) - 1, 0)
-    flat = raw.Reshape(op.outputs[1], raw.Pack([-1, columns]))
-    width = raw.GatherV2(whole, raw.Size(whole) - 1, 0)
+    columns = gather(raw.Cast(picked, DstT=int64), size_tensor(picked) - 1)
+    flat = raw.Reshape(op.outputs[1], stack([-1, columns]))
+    width = gather(raw.Cast(whole, DstT=int64), size_tensor(whole) - 1)
     rows = shape_tensor(flat)[0]
-    starts = range_tensor(
-        0, raw.Cast(rows, DstT=int64) * raw.Cast(width, DstT=int64), raw.Cast(width, DstT=int64)
-    )
-    where = raw.Reshape(
-        raw.Cast(flat, DstT=int64) + raw.ExpandDims(starts, -1), [-1]
-    )
-    total = raw.Prod(whole, [0])
-    scattered = raw.ScatterNd(
-        raw.ExpandDims(raw.Cast(where, DstT=int32), -1),
-        raw.Reshape(grad, [-1]),
-        raw.Pack([total]),
-    )
+    starts = range_tensor(0, raw.Cast(rows, DstT=int64) * width, width)
+    where = raw.Reshape(flat + raw.Cast(raw.ExpandDims(starts, -1), DstT=int32), [-1])
+    flat_grad = raw.Reshape(grad, [-1])
+    total = raw.Prod(whole, constant([0], int32))
+    scattered = raw.ScatterNd(raw.ExpandDims(where, -1), flat_grad, [total])
     result = raw.Reshape(scattered, whole)
-    return (result, None) if k_input else result
+    return (result, zeros([], int32)) if k_input else result
 
 
 class TopK(OpDef):

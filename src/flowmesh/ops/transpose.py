@@ -105,9 +105,7 @@ def invert_permutation(x: Any, name: str | None = None) -> Tensor:
     return raw.InvertPermutation(x, name=name)
 
 
-def transpose(
-    a: Any, perm: Any = None, name: str = "transpose", conjugate: bool = False
-) -> Tensor:
+def transpose(a: Any, perm: Any = None, name: str = "transpose", conjugate: bool = False) -> Tensor:
     """`a` with its dimensions in the order `perm`, reversed by default (tf.transpose).
 
     With `conjugate` a complex tensor is conjugated as well.

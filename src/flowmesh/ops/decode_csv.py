@@ -1,0 +1,161 @@
+"""DecodeCSV: lines of comma-separated values to tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flowmesh.core.dtypes import float32, float64, int32, int64, string
+from flowmesh.core.shapes import TensorShape
+from flowmesh.graph.op_def import Attr, Input, OpDef, Output
+from flowmesh.graph.raw import raw
+from flowmesh.graph.tensor import Tensor
+from flowmesh.ops.array_support import dims_of, invalid
+from flowmesh.ops.string_numbers import parse_number
+from flowmesh.ops.string_support import as_bytes, strings
+
+
+def _fields(line: bytes, delimiter: int, quotes: bool) -> list[bytes]:
+    """The fields of one line."""
+    fields: list[bytes] = []
+    at, size = 0, len(line)
+    while at <= size:
+        if quotes and at < size and line[at] == 0x22:
+            field, at = _quoted(line, at + 1)
+            if at < size and line[at] != delimiter:
+                raise invalid("Quote inside a string has to be escaped by another quote")
+        else:
+            end = line.find(delimiter, at)
+            end = size if end < 0 else end
+            field, at = line[at:end], end
+            if quotes and any(c in field for c in b'"\n\r'):
+                raise invalid("Unquoted fields cannot have quotes/CRLFs inside")
+        fields.append(field)
+        at += 1
+    return fields
+
+
+def _quoted(line: bytes, at: int) -> tuple[bytes, int]:
+    """(the contents of a quoted field that starts at `at`, where it ends)."""
+    out = bytearray()
+    while True:
+        end = line.find(b'"', at)
+        if end < 0:
+            raise invalid("Quoted field has to end with quote followed by delim or end")
+        out += line[at:end]
+        if line[end + 1 : end + 2] == b'"':
+            out += b'"'
+            at = end + 2
+            continue
+        return bytes(out), end + 1
+
+
+class DecodeCSV(OpDef):
+    """The columns of CSV records."""
+
+    records = Input(string)
+    record_defaults = Input(types="OUT_TYPE")
+    output = Output(types="OUT_TYPE")
+    OUT_TYPE = Attr("list(type)", allowed={float32, float64, int32, int64, string}, minimum=1)
+    field_delim = Attr("string", b",")
+    use_quote_delim = Attr("bool", True)
+    na_value = Attr("string", b"")
+    select_cols = Attr("list(int)", ())
+    numpy_only = True
+
+    def infer(self, ctx: Any, records: TensorShape, record_defaults: Any) -> Any:
+        for shape in record_defaults:
+            dims = dims_of(shape)
+            if dims is None:
+                continue
+            if len(dims) > 1:
+                raise ValueError(f"Shape must be at most rank 1 but is rank {len(dims)}")
+            if len(dims) == 1 and dims[0] is not None and dims[0] > 1:
+                raise ValueError(
+                    "Shape of a default must be a length-0 or length-1 vector, or a scalar."
+                )
+        return [[records] * len(record_defaults)]
+
+    def compute(self, xp: Any, records: Any, record_defaults: Any) -> Any:
+        lines = np.asarray(records, object)
+        types = self.attrs["OUT_TYPE"]
+        delimiter = self.attrs["field_delim"]
+        if len(delimiter) != 1:
+            raise invalid("field_delim should be only 1 char")
+        defaults = [np.asarray(d).reshape(-1) for d in record_defaults]
+        columns: list[list[Any]] = [[] for _ in types]
+        for row, line in enumerate(lines.reshape(-1)):
+            fields = self._row(as_bytes(line), delimiter[0], len(types), row)
+            for i, (field, dtype) in enumerate(zip(fields, types)):
+                columns[i].append(self._value(field, dtype, defaults[i], i, row))
+        outputs = []
+        for values, dtype in zip(columns, types):
+            if dtype == string:
+                outputs.append(strings(values, lines.shape))
+            else:
+                outputs.append(np.array(values, dtype.as_numpy_dtype).reshape(lines.shape))
+        return (outputs,)
+
+    def _row(self, line: bytes, delimiter: int, count: int, row: int) -> list[bytes]:
+        fields = _fields(line, delimiter, self.attrs["use_quote_delim"])
+        chosen = self.attrs["select_cols"]
+        if chosen:
+            if max(chosen) >= len(fields):
+                raise invalid(
+                    f"Expect {count} fields but have {sum(c < len(fields) for c in chosen)} in record {row}"
+                )
+            return [fields[c] for c in chosen]
+        if len(fields) != count:
+            raise invalid(f"Expect {count} fields but have {len(fields)} in record {row}")
+        return fields
+
+    def _value(self, field: bytes, dtype: Any, default: Any, i: int, row: int) -> Any:
+        if not field or field == self.attrs["na_value"]:
+            if not default.size:
+                raise invalid(f"Field {i} is required but missing in record {row}!")
+            return as_bytes(default[0]) if dtype == string else default[0]
+        if dtype == string:
+            return field
+        try:
+            return parse_number(field, dtype)
+        except Exception:
+            kind = {"float32": "float", "float64": "double"}.get(dtype.name, dtype.name)
+            raise invalid(
+                f"Field {i} in record {row} is not a valid {kind}: {field.decode('utf-8', 'replace')}"
+            ) from None
+
+
+def decode_csv(
+    records: Any,
+    record_defaults: Any,
+    field_delim: str = ",",
+    use_quote_delim: bool = True,
+    name: str | None = None,
+    na_value: str = "",
+    select_cols: Any = None,
+) -> list[Tensor]:
+    """One tensor, shaped like `records`, for each column of the CSV lines `records` (tf.decode_csv, tf.io.decode_csv).
+
+    Args:
+      record_defaults: for each column a scalar or vector of one (its dtype and value for empty fields) or of none (required).
+      na_value: another text that stands for an empty field.
+      select_cols: the increasing numbers of the columns to read (default: all).
+
+    Raises ValueError for unsorted `select_cols`; bad lines raise InvalidArgumentError when run.
+    """
+    if select_cols is not None and any(a >= b for a, b in zip(select_cols[:-1], select_cols[1:])):
+        raise ValueError("select_cols is not strictly increasing.")
+    if select_cols is not None and select_cols[0] < 0:
+        raise ValueError("select_cols contains negative values.")
+    if select_cols is not None and len(select_cols) != len(record_defaults):
+        raise ValueError("Length of select_cols and record_defaults do not match.")
+    return raw.DecodeCSV(
+        records,
+        record_defaults,
+        field_delim=field_delim,
+        use_quote_delim=use_quote_delim,
+        na_value=na_value,
+        select_cols=list(select_cols or ()),
+        name=name,
+    )
