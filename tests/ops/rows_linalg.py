@@ -58,7 +58,7 @@ ROWS += [
 ]
 ROWS += [
     Row("BatchMatMulV2", [BATCH_A, B], want=np.matmul, dtypes=["float64"], id="broadcast"),
-    Row("SparseMatMul", [A, B], {"a_is_sparse": True}, want=np.matmul, dtypes=["float32"], vary="Ta", grad=False),
+    Row("SparseMatMul", [A, B.astype(np.float32)], {"a_is_sparse": True}, want=np.matmul, dtypes=["float32"], vary="Ta", grad=False),
     Row("MatrixInverse", [SQUARE], want=np.linalg.inv, dtypes=MATRICES),
     Row("MatrixInverse", [SQUARES], {"adjoint": True}, want=lambda x: np.linalg.inv(h(x)), dtypes=REAL, id="adjoint"),
     Row("MatrixDeterminant", [SQUARES], want=np.linalg.det, dtypes=MATRICES),

@@ -19,7 +19,8 @@ arrays for a list input. Python floats become float32, Python ints int32, bytes 
 the op's signature fixes the dtype (then the value is cast to it) or `dtypes` names others.
 
 **dtypes**: the row is run once for each of them, with every input whose declared dtype is the type attr `vary` (default
-"T") cast to it. Without it the row is run once, as given.
+"T") cast to it. Without it the row is run once, as given. XLA compiles the row for the first dtype only (compiling is
+what takes the time of this test); for the others the kernel is traced, which checks result dtypes and shapes.
 
 **attrs**: given to `raw` as they are. Type attrs that follow from the inputs are solved from them. Types may be given
 as names ("int64").
@@ -76,6 +77,7 @@ class Row:
     loose_shape: bool = False
     host: Mapping[str, Any] = field(default_factory=dict)
     covered_by: str = ""
+    first: bool = True
 
     def label(self) -> str:
         """The test id: the op type, the row's own id and its one dtype."""
@@ -83,7 +85,10 @@ class Row:
 
     def variants(self) -> list[Row]:
         """One row for each of `dtypes`; the row itself where none is named."""
-        return [replace(self, dtypes=(name,)) for name in self.dtypes] or [self]
+        return [
+            replace(self, dtypes=(name,), first=index == 0)
+            for index, name in enumerate(self.dtypes)
+        ] or [self]
 
 
 def collect() -> list[Row]:

@@ -10,6 +10,7 @@ import numpy as np
 from flowmesh.core import dtypes, errors
 from flowmesh.core.dtypes import int32, int64
 from flowmesh.core.shapes import TensorShape, unknown_shape
+from flowmesh.graph.graph import get_default_graph
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.ops import kernels
@@ -134,11 +135,16 @@ def _euclidean_norm(xp: Any, x: Any, axes: tuple[int, ...], keep: bool) -> Any:
 
 def reduced_shape(input_shape: Any, axes: Any) -> Any:
     """The shape that is left when `axes` are reduced to size 1, as a tensor."""
+    axes = _as_int32(axes)
     rank = size_of(input_shape)
     axes = raw.FloorMod(raw.AddV2(axes, rank, name="add"), rank, name="mod")
     axes_shape = shape_of(axes)
     everything = raw.Range(0, rank, 1, name="range")
     return raw.DynamicStitch([everything, axes], [input_shape, raw.Fill(axes_shape, 1)])
+
+
+def _as_int32(axes: Any) -> Any:
+    return axes if axes.dtype.base_dtype == int32 else raw.Cast(axes, DstT=int32)
 
 
 def _repeats(shape: Any, kept: Any) -> Any:
@@ -248,12 +254,15 @@ class Prod(_Reduction):
         axes = raw.Reshape(op.inputs[1], np.array([-1], np.int32))
         kept = reduced_shape(input_shape, op.inputs[1])
         grad = raw.Tile(raw.Reshape(grad, kept), _repeats(input_shape, kept))
-        rank = rank_of(x)
-        axes = raw.FloorMod(raw.AddV2(axes, rank, name="add"), rank, name="mod")
-        others = raw.ListDiff(raw.Range(0, rank, 1, name="range"), axes)[0]
-        order = raw.ConcatV2([axes, others], 0, name="concat")
-        reduced = raw.Prod(raw.GatherV2(input_shape, axes, 0), _first_axis())
-        other = raw.Prod(raw.GatherV2(input_shape, others, 0), _first_axis())
+        # Shapes are worked out on the CPU, where ListDiff has its only kernel.
+        with get_default_graph().device("/cpu:0"):
+            rank = rank_of(x)
+            axes = _as_int32(axes)
+            axes = raw.FloorMod(raw.AddV2(axes, rank, name="add"), rank, name="mod")
+            others = raw.ListDiff(raw.Range(0, rank, 1, name="range"), axes)[0]
+            order = raw.ConcatV2([axes, others], 0, name="concat")
+            reduced = raw.Prod(raw.GatherV2(input_shape, axes, 0), _first_axis())
+            other = raw.Prod(raw.GatherV2(input_shape, others, 0), _first_axis())
         permuted = raw.Transpose(x, order, name="transpose")
         permuted_shape = shape_of(permuted)
         with name_scope("Reshape") as scope:
