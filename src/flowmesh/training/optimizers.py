@@ -9,8 +9,7 @@ from flowmesh.frontend.initializers import Constant, Ones
 from flowmesh.graph.composite import IndexedSlices
 from flowmesh.graph.graph import get_default_graph
 from flowmesh.graph.raw import raw
-from flowmesh.ops import constant as constant_ops
-from flowmesh.ops import fill
+from flowmesh.ops import constant as constant_ops, fill
 from flowmesh.ops.cast import cast
 from flowmesh.training.fused import FusedOptimizer
 
