@@ -27,14 +27,14 @@ def cases(tf):
         for kind in ("float16", "float32", "float64"):
             for op in ("RandomUniform", "RandomStandardNormal", "TruncatedNormal"):
                 yield (
-                    "%s-%s-%d" % (op, kind, size),
+                    f"{op}-{kind}-{size}",
                     lambda op=op, kind=kind, size=size: getattr(ops, op)(
                         shape=[size], dtype=tf.as_dtype(kind), **SEEDS
                     ),
                 )
         for kind in ("int32", "int64"):
             yield (
-                "RandomUniformInt-%s-%d" % (kind, size),
+                f"RandomUniformInt-{kind}-{size}",
                 lambda kind=kind, size=size: ops.RandomUniformInt(
                     shape=[size],
                     minval=tf.constant(-10, tf.as_dtype(kind)),
@@ -43,12 +43,12 @@ def cases(tf):
                 ),
             )
         yield (
-            "RandomShuffle-int32-%d" % size,
+            f"RandomShuffle-int32-{size}",
             lambda size=size: ops.RandomShuffle(value=tf.range(size), **SEEDS),
         )
     for size in (1, 4, 17):
         yield (
-            "Multinomial-int64-%d" % size,
+            f"Multinomial-int64-{size}",
             lambda size=size: ops.Multinomial(logits=LOGITS, num_samples=size, **SEEDS),
         )
     yield (
@@ -61,7 +61,7 @@ def cases(tf):
         for unique in (False, True):
             for output in range(3):
                 yield (
-                    "%sCandidateSampler-%s-%d" % (op, unique, output),
+                    f"{op}CandidateSampler-{unique}-{output}",
                     lambda op=op, unique=unique, output=output: getattr(
                         ops, op + "CandidateSampler"
                     )(
