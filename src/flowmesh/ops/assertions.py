@@ -17,10 +17,10 @@ from flowmesh.graph.graph import get_default_graph
 from flowmesh.graph.op_def import Attr, Input, OpDef
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
+from flowmesh.ops import control_flow
 from flowmesh.ops.array_support import invalid, with_rank
 from flowmesh.ops.constant import constant
 from flowmesh.ops.control import no_op
-from flowmesh.ops.control_flow import Assert as assert_true
 from flowmesh.ops.naming import name_scope
 from flowmesh.ops.shape_ops import rank as rank_tensor, shape as shape_tensor
 from flowmesh.ops.summarize import summary
@@ -93,7 +93,7 @@ def _binary(
         known_x, known_y = constant_value(x), constant_value(y)
         if known_x is not None and known_y is not None:
             _assert_static(np.all(static(known_x, known_y)), data)
-        return assert_true(condition, data, summarize)
+        return control_flow.Assert(condition, data, summarize)
 
 
 def assert_equal(
@@ -273,7 +273,7 @@ def assert_near(
             ]
         tolerance = atol + rtol * raw.Abs(y)
         difference = raw.Abs(x - y)
-        return assert_true(_all(raw.Less(difference, tolerance)), data, summarize)
+        return control_flow.Assert(_all(raw.Less(difference, tolerance)), data, summarize)
 
 
 # -- types, ranks, shapes -------------------------------------------------------------------------------
@@ -349,7 +349,7 @@ def _rank_check(
                 "Received shape: ",
                 size,
             ]
-        return assert_true(condition, data, summarize)
+        return control_flow.Assert(condition, data, summarize)
 
 
 def assert_rank(

@@ -104,7 +104,7 @@ def _input_shapes(values: Sequence[Tensor]) -> list[Tensor]:
     return sizes
 
 
-def _concat_gradient(values: Sequence[Tensor], axis: Tensor, grad: Any) -> list[Any]:
+def _concat_gradient(values: Sequence[Tensor], axis: Any, grad: Any) -> list[Any]:
     if len(values) == 1:
         return [grad]
     if isinstance(grad, IndexedSlices):

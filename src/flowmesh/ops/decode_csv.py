@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,7 @@ def decode_csv(
 
     Raises ValueError for unsorted `select_cols`; bad lines raise InvalidArgumentError when run.
     """
-    if select_cols is not None and any(a >= b for a, b in zip(select_cols[:-1], select_cols[1:])):
+    if select_cols is not None and any(a >= b for a, b in itertools.pairwise(select_cols)):
         raise ValueError("select_cols is not strictly increasing.")
     if select_cols is not None and select_cols[0] < 0:
         raise ValueError("select_cols contains negative values.")

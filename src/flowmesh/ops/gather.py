@@ -168,9 +168,9 @@ def _axis_gradient(op: Any, grad: Any) -> Tensor:
     inner = whole[axis:][1:]
     values_shape = concat([outer, [-1], inner], 0)
     values_dims = size_tensor(values_shape)
-    axis_dims = size_tensor(outer)
+    axis_dims: Any = size_tensor(outer)
     shared = range_tensor(batch)
-    between = range_tensor(batch, axis_dims)
+    between: Any = range_tensor(batch, axis_dims)
     behind = range_tensor(axis_dims + 1, values_dims)
     values = reshape(grad, values_shape)
     moved = transpose(values, concat([shared, [axis_dims], between, behind], 0))
@@ -196,7 +196,7 @@ def _segment_gradient(
     return reshape(total, concat([outer, [-1], inner], 0))
 
 
-def _with_offsets(whole: Tensor, indices: Tensor, batch: int) -> Tensor:
+def _with_offsets(whole: Tensor, indices: Any, batch: int) -> Any:
     """Indices into dimension `batch` as indices into the first batch + 1 dimensions flattened to one."""
     rank, dtype = indices.shape.ndims, indices.dtype.base_dtype
     if rank is None:

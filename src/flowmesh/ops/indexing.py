@@ -57,7 +57,7 @@ class _Spec:
         self.begin: list[Any] = []
         self.end: list[Any] = []
         self.strides: list[Any] = []
-        self.masks = dict.fromkeys(
+        self.masks: dict[str, Any] = dict.fromkeys(
             ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask"), 0
         )
 
@@ -121,7 +121,8 @@ def slice_helper(tensor: Any, slice_spec: Any, var: Any = None) -> Tensor:
                 ]
         else:
             packed = [constant([], dtypes.int32)] * 3
-        return strided_slice(tensor, *packed, **spec.masks, var=var, name=scope)
+        begin, end, strides = packed
+        return strided_slice(tensor, begin, end, strides, var=var, name=scope, **spec.masks)
 
 
 def _getitem(self: Tensor, slice_spec: Any) -> Tensor:

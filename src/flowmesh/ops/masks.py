@@ -109,7 +109,7 @@ def meshgrid(*args: Any, **kwargs: Any) -> list[Tensor]:
         raise ValueError("indexing parameter must be either 'xy' or 'ij'")
     with name_scope(name, "meshgrid", list(args)):
         count = len(args)
-        outputs = []
+        outputs: list[Any] = []
         for i, arg in enumerate(args):
             shape = [1] * i + [-1] + [1] * (count - i - 1)
             outputs.append(reshape(stack(arg), shape))
@@ -119,5 +119,5 @@ def meshgrid(*args: Any, **kwargs: Any) -> list[Tensor]:
             outputs[0] = reshape(outputs[0], [1, -1] + [1] * (count - 2))
             outputs[1] = reshape(outputs[1], [-1, 1] + [1] * (count - 2))
             sizes[0], sizes[1] = sizes[1], sizes[0]
-        full = ones(sizes, dtype)
+        full: Any = ones(sizes, dtype)
         return [x * full for x in outputs]

@@ -84,7 +84,7 @@ def _name(array: np.ndarray) -> str:
 def _mapped(error: Exception, token: str) -> Exception:
     """The error of a step for an exception of the function, by TensorFlow's table."""
     text = f"{type(error).__name__}: {error}\n(in the Python function behind {token})"
-    kinds: list[tuple[Any, type[errors.OpError]]] = [
+    kinds: list[tuple[Any, Any]] = [
         ((TypeError, ValueError), errors.InvalidArgumentError),
         (StopIteration, errors.OutOfRangeError),
         (MemoryError, errors.ResourceExhaustedError),

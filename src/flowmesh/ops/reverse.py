@@ -31,8 +31,9 @@ class Reverse(OpDef):
 
     def infer(self, ctx: Any, tensor: TensorShape, dims: TensorShape) -> TensorShape:
         with_rank(dims, 1)
-        if dims.ndims == 1 and dims.as_list()[0] is not None:
-            tensor = with_rank(tensor, dims.as_list()[0])
+        length = dims.as_list()[0] if dims.ndims == 1 else None
+        if length is not None:
+            tensor = with_rank(tensor, length)
         return tensor
 
     def compute(self, xp: Any, tensor: Any, dims: Any) -> Any:

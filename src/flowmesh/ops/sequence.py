@@ -51,7 +51,8 @@ class Range(OpDef):
         values = [ctx.value(i) for i in range_(3)]
         if any(v is None for v in values):
             return unknown_shape(rank=1)
-        return TensorShape([_count(*values, self.attrs["Tidx"].is_integer)])
+        count = _count(values[0], values[1], values[2], self.attrs["Tidx"].is_integer)
+        return TensorShape([count])
 
     def compute(self, xp: Any, start: Any, limit: Any, delta: Any) -> Any:
         for what, value in (("start", start), ("limit", limit), ("delta", delta)):

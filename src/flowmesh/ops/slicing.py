@@ -86,7 +86,8 @@ class Slice(OpDef):
         taken = shape_tensor(op.outputs[0])
         column = stack([rank, 1])
         before = raw.Reshape(begin, column)
-        after = raw.Reshape(shape_tensor(source) - taken - begin, column)
+        whole: Any = shape_tensor(source)
+        after = raw.Reshape(whole - taken - begin, column)
         paddings = raw.ConcatV2([before, after], 1, name="concat")
         return raw.Pad(grad, paddings), None, None
 
@@ -299,7 +300,7 @@ class StridedSlice(OpDef):
         dims = dims_of(input)
         if values[2] is None or dims is None:
             return unknown_shape()
-        _, lengths, layout = _plan(self, *values, dims)
+        _, lengths, layout = _plan(self, values[0], values[1], values[2], dims)
         return shape_of(_output_dims(layout, lengths))
 
     def compute(self, xp: Any, input: Any, begin: Any, end: Any, strides: Any) -> Any:

@@ -91,7 +91,7 @@ class SparseToDense(OpDef):
         return None, None, values, default
 
 
-def _sum_all(tensor: Tensor) -> Tensor:
+def _sum_all(tensor: Tensor) -> Any:
     flat = raw.Reshape(tensor, [-1])
     return raw.Sum(flat, [0])
 

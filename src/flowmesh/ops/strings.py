@@ -235,7 +235,8 @@ def reduce_join(
             if rank is not None:
                 axis = constant(np.arange(rank - 1, -1, -1, dtype=np.int32))
             else:
-                axis = raw.Range(rank_tensor(tensor) - 1, -1, -1)
+                count: Any = rank_tensor(tensor)
+                axis = raw.Range(count - 1, -1, -1)
         return raw.ReduceJoin(tensor, axis, keep_dims=keep, separator=separator)
 
 

@@ -52,9 +52,11 @@ def _gradient(op: Any, grad: Any, k_input: bool) -> Any:
     """The gradient scattered to where the values came from."""
     whole = shape_tensor(op.inputs[0])
     picked = shape_tensor(op.outputs[1])
-    columns = gather(raw.Cast(picked, DstT=int64), size_tensor(picked) - 1)
+    columns_at: Any = size_tensor(picked)
+    columns = gather(raw.Cast(picked, DstT=int64), columns_at - 1)
     flat = raw.Reshape(op.outputs[1], stack([-1, columns]))
-    width = gather(raw.Cast(whole, DstT=int64), size_tensor(whole) - 1)
+    width_at: Any = size_tensor(whole)
+    width = gather(raw.Cast(whole, DstT=int64), width_at - 1)
     rows = shape_tensor(flat)[0]
     starts = range_tensor(0, raw.Cast(rows, DstT=int64) * width, width)
     where = raw.Reshape(flat + raw.Cast(raw.ExpandDims(starts, -1), DstT=int32), [-1])

@@ -121,6 +121,6 @@ def transpose(a: Any, perm: Any = None, name: str = "transpose", conjugate: bool
         a = convert_to_tensor(a, name="a")
         if a.shape.ndims is not None:
             return build(a, np.arange(a.shape.ndims, dtype=np.int32)[::-1], name=scope)
-        rank = rank_internal(a, optimize=False)
+        rank: Any = rank_internal(a, optimize=False)
         perm = (rank - 1) - raw.Range(0, rank, 1)
         return build(a, perm, name=scope)
