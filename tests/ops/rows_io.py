@@ -25,6 +25,7 @@ ROWS = [
     ),
     Row("ShardedFilename", [b"a", 1, 3], want=string(b"a-00001-of-00003")),
     Row("ShardedFilespec", [b"a", 3], want=string(b"a-?????-of-00003")),
+    *(Row(op, covered_by=FILE_TESTS) for op in ("Save", "SaveSlices", "Restore", "RestoreSlice")),
     Row("SaveV2", covered_by=FILE_TESTS),
     Row("RestoreV2", covered_by=FILE_TESTS),
     Row("MergeV2Checkpoints", covered_by=FILE_TESTS),

@@ -1,6 +1,7 @@
 """ReadFile, WriteFile and MatchingFiles, and checkpoints through SaveV2, RestoreV2 and MergeV2Checkpoints."""
 
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -207,3 +208,99 @@ def test_shards_are_merged(tmp_path):
         "model.data-00001-of-00002",
         "model.index",
     ]
+
+
+# -- the first format: Save, SaveSlices, Restore, RestoreSlice ---------------------------------------------
+
+RECORDED = pathlib.Path(__file__).parents[1] / "oracle" / "slice_checkpoint"
+RECORDED_VALUES = {
+    "w": np.array([[1, 2], [3, 4]], np.float32),
+    "s": WORDS,
+    "i": np.array(7, np.int64),
+    "b": np.array([True, False]),
+    "h": np.array([1.5], np.float16),
+    "d": np.array([2.5], np.float64),
+    "c": np.array([1 + 2j], np.complex64),
+}
+
+
+def save_old(target, names, specs, tensors):
+    holders = [raw.Placeholder(dtype=_dtype(t)) for t in tensors]
+    if specs is None:
+        run(raw.Save("f", names, holders), target, string(_bytes(names)), tensors)
+    else:
+        node = raw.SaveSlices("f", names, specs, holders)
+        run(node, target, string(_bytes(names)), string(_bytes(specs)), tensors)
+
+
+def restore_old(pattern, name, dtype, spec=None):
+    if spec is None:
+        return run(raw.Restore("f", "n", dt=dtype), pattern, string(name.encode()))
+    node = raw.RestoreSlice("f", "n", "", dt=dtype)
+    return run(node, pattern, string(name.encode()), string(spec.encode()))
+
+
+def test_old_files_are_tensorflows(tmp_path):
+    """What TensorFlow 1.15 wrote is read, and written to the byte."""
+    recorded = string(os.fsencode(RECORDED))
+    for name, value in RECORDED_VALUES.items():
+        read = restore_old(recorded, name, _dtype(value))
+        assert read.dtype == value.dtype
+        np.testing.assert_array_equal(read, value)
+    target = path(tmp_path, "model")
+    save_old(target, list(RECORDED_VALUES), None, list(RECORDED_VALUES.values()))
+    assert (tmp_path / "model").read_bytes() == RECORDED.read_bytes()
+    (w,) = restore(target, ["w"], [""], ["float32"])
+    np.testing.assert_array_equal(w, RECORDED_VALUES["w"])
+
+
+def test_old_slices_are_joined_over_files(tmp_path):
+    first, second = (path(tmp_path, f"s-0000{i}-of-00002") for i in range(2))
+    save_old(first, ["v"], ["4 3 0,2:-"], [ROWS])
+    save_old(second, ["v", "u"], ["4 3 2,2:-", ""], [ROWS + 6, np.array([1, 2])])
+    pattern = path(tmp_path, "s-?????-of-00002")
+    whole = np.arange(12, dtype=np.float32).reshape(4, 3)
+    np.testing.assert_array_equal(restore_old(pattern, "v", "float32"), whole)
+    part = restore_old(pattern, "v", "float32", "4 3 1,2:0,2")
+    np.testing.assert_array_equal(part, whole[1:3, :2])
+    assert restore_old(pattern, "u", "int64").tolist() == [1, 2]
+    invalid = errors.InvalidArgumentError
+    fails(lambda: restore_old(first, "v", "float32"), invalid, "Error copying slice data")
+    assert raw.RestoreSlice("f", "n", "2 3 -:0,1", dt="float32").shape.as_list() == [2, 1]
+
+
+def test_old_checkpoint_errors_are_tensorflows(tmp_path):
+    recorded = string(os.fsencode(RECORDED))
+    fails(
+        lambda: restore_old(recorded, "zz", "float32"),
+        errors.NotFoundError,
+        f'Tensor name "zz" not found in checkpoint files {RECORDED}',
+    )
+    fails(
+        lambda: restore_old(recorded, "w", "float64"),
+        errors.InvalidArgumentError,
+        "Expected to restore a tensor of type double, got a tensor of type float instead: "
+        "tensor_name = w",
+    )
+    fails(
+        lambda: restore_old(recorded, "w", "float32", "2 3 -:-"),
+        errors.InvalidArgumentError,
+        "Shape in shape_and_slice spec does not match the shape in the save file: [2,3], "
+        "save file shape: [2,2]",
+    )
+    fails(
+        lambda: restore_old(path(tmp_path, "no"), "w", "float32"),
+        errors.NotFoundError,
+        "Unsuccessful TensorSliceReader constructor: Failed to find any matching files for "
+        f"{tmp_path}/no",
+    )
+    (tmp_path / "bad").write_bytes(b"hello")
+    with pytest.raises(errors.DataLossError):
+        restore_old(path(tmp_path, "bad"), "w", "float32")
+    data = bytearray(RECORDED.read_bytes())
+    data[60] ^= 0xFF
+    (tmp_path / "flipped").write_bytes(bytes(data))
+    with pytest.raises(errors.DataLossError):
+        restore_old(path(tmp_path, "flipped"), "w", "float32")
+    with pytest.raises(ValueError, match="Dimension must be 2 but is 1 for 'S'"):
+        raw.Save("f", ["a"], [[1.0], [2.0]], name="S")

@@ -11,7 +11,13 @@ import numpy as np
 from flowmesh.core import dtypes, errors
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.formats import slices
-from flowmesh.formats.checkpoint import BundleReader, BundleWriter, merge_bundles
+from flowmesh.formats.checkpoint import (
+    BundleReader,
+    BundleWriter,
+    checkpoint_exists,
+    merge_bundles,
+)
+from flowmesh.formats.slice_checkpoint import SliceReader
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output
 from flowmesh.ops.io_ops import file_errors
 from flowmesh.ops.shape_rules import same_size, scalar_input, with_rank
@@ -22,7 +28,8 @@ def _invalid(message: str) -> errors.InvalidArgumentError:
     return errors.InvalidArgumentError(None, None, message)
 
 
-def _texts(value: Any) -> list[str]:
+def texts(value: Any) -> list[str]:
+    """The elements of a string tensor as text."""
     return [os.fsdecode(item) for item in np.asarray(value, object).reshape(-1)]
 
 
@@ -37,7 +44,7 @@ def _arguments(
             raise _invalid(
                 f"Input {name} should be an 1-D tensor, got {shape_string(np.shape(value))} instead."
             )
-    names, specs = _texts(tensor_names), _texts(shape_and_slices)
+    names, specs = texts(tensor_names), texts(shape_and_slices)
     if len(names) != len(specs):
         raise _invalid(
             "tensor_names and shape_and_slices have different number of elements: "
@@ -45,7 +52,7 @@ def _arguments(
         )
     if len(names) != tensors:
         raise _invalid(f"Got {len(names)} tensor names but {tensors} tensors to {what}.")
-    return _texts(prefix)[0], names, specs
+    return texts(prefix)[0], names, specs
 
 
 class SaveV2(OpDef):
@@ -125,10 +132,10 @@ class RestoreV2(OpDef):
         known = ctx.value(2)
         if known is None:
             return [unknown_shape()] * count
-        specs = _texts(known)
+        specs = texts(known)
         if len(specs) != count:
             return [unknown_shape()] * count
-        return [_slice_shape(spec) for spec in specs]
+        return [slice_shape(spec) for spec in specs]
 
     def run(  # type: ignore[override]
         self, ctx: Any, prefix: Any, tensor_names: Any, shape_and_slices: Any
@@ -138,20 +145,28 @@ class RestoreV2(OpDef):
             "restore", prefix, tensor_names, shape_and_slices, len(wanted)
         )
         results: list[Any] = [None] * len(names)
-        with file_errors(path), BundleReader(path) as reader:
-            for i in sorted(range(len(names)), key=names.__getitem__):
-                results[i] = _read(reader, names[i], specs[i], wanted[i])
+        order = sorted(range(len(names)), key=names.__getitem__)
+        with file_errors(path):
+            if not checkpoint_exists(path):  # a checkpoint of the first format, or none
+                old = SliceReader(path)
+                for i in order:
+                    results[i] = _read(old, names[i], specs[i], wanted[i])
+                return (results,)
+            with BundleReader(path) as reader:
+                for i in order:
+                    results[i] = _read(reader, names[i], specs[i], wanted[i])
         return (results,)
 
 
-def _slice_shape(spec: str) -> TensorShape:
+def slice_shape(spec: str) -> TensorShape:
+    """The shape of what a shape-and-slice string describes; unknown for an empty one."""
     if not spec:
         return unknown_shape()
     full, part = slices.parse_shape_and_slice(spec)
     return TensorShape([stop - start for start, stop in slices.box(part, full)])
 
 
-def _read(reader: BundleReader, name: str, spec: str, dtype: Any) -> np.ndarray:
+def _read(reader: BundleReader | SliceReader, name: str, spec: str, dtype: Any) -> np.ndarray:
     original = reader.dtype(name)
     if original != dtype:
         raise _invalid(
@@ -189,8 +204,8 @@ class MergeV2Checkpoints(OpDef):
     def run(  # type: ignore[override]
         self, ctx: Any, checkpoint_prefixes: Any, destination_prefix: Any
     ) -> None:
-        target = _texts(destination_prefix)[0]
+        target = texts(destination_prefix)[0]
         with file_errors(target):
             merge_bundles(
-                _texts(checkpoint_prefixes), target, delete_old_dirs=self.attrs["delete_old_dirs"]
+                texts(checkpoint_prefixes), target, delete_old_dirs=self.attrs["delete_old_dirs"]
             )
