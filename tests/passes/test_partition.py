@@ -75,6 +75,21 @@ def test_a_ref_crosses_as_its_value():
     assert not recv.outputs[0].dtype._is_ref_dtype
 
 
+def test_a_ref_is_sent_after_what_its_reader_comes_after():
+    with Graph().as_default() as graph:
+        with graph.device("/job:ps"):
+            v = variable("v", [])
+            add = raw.AssignAdd(v, const(1.0), name="add")
+        before = raw.Neg(v, name="before")
+        with graph.control_dependencies([add]):
+            after = raw.Neg(v, name="after")
+    ps = split(graph, [before, after])[PS]
+    sends = {
+        s.attrs["tensor_name"]: [c.name for c in s.control_inputs] for s in of_type(ps, "_Send")
+    }
+    assert sorted(sends.values()) == [[], [], ["add"]]  # the ref twice, and the control edge itself
+
+
 def test_control_edges_cross_as_empty_constants():
     with Graph().as_default() as graph:
         with graph.device("/job:ps"):
@@ -136,7 +151,7 @@ def test_a_resource_may_not_cross():
 
 
 def test_fed_and_fetched():
-    with Graph().as_default() as graph:
+    with Graph().as_default():
         x = placeholder("x")
     with pytest.raises(errors.InvalidArgumentError, match="x:0 was both fed and fetched"):
         partition([], {}, [x], [x])

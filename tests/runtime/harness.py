@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import flowmesh.ops  # noqa: F401  (registers the ops)
+from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
@@ -21,7 +22,6 @@ from flowmesh.runtime.executor import Executable
 from flowmesh.runtime.rendezvous import Rendezvous
 from flowmesh.runtime.step import SessionState, StepContext
 from flowmesh.runtime.trace import TraceCollector
-from flowmesh.core.cancellation import CancellationManager
 
 
 def config(mode: str = "numpy", gpus: int = 0, cpus: int = 1) -> Any:

@@ -60,7 +60,7 @@ def test_simulated_gpus_by_environment(monkeypatch):
 @pytest.mark.parametrize("text", ["many", "-1", "1000"])
 def test_nonsense_counts_are_refused(monkeypatch, text):
     monkeypatch.setenv("FLOWMESH_SIMULATE_GPUS", text)
-    with pytest.raises(ValueError, match="FLOWMESH_SIMULATE_GPUS|simulate"):
+    with pytest.raises(ValueError, match=r"FLOWMESH_SIMULATE_GPUS|simulate"):
         simulated_gpu_count()
 
 

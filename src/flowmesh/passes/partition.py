@@ -3,7 +3,8 @@
 Rules
   1. Each op is copied, with its name, attrs, device (the full one it was placed on) and origin, into the part of its device.
   2. A tensor used in another part crosses once per part, however many ops use it there: `_Send` beside its
-     producer, `_Recv` on the device of its first consumer. A ref crosses as the value it refers to.
+     producer, `_Recv` on the device of its first consumer. A ref crosses as the value that it refers to once all has
+     run that its consumer comes after: once for each such set.
   3. A control edge to another part is carried by an empty constant that waits for the op and is sent like a tensor.
   4. A fed tensor is a `_Recv` with `client_terminated` in every part that uses it; a fetched tensor is a `_Send` with
      `client_terminated` beside its producer. Their `tensor_name` is the tensor's name.
@@ -73,7 +74,7 @@ class _Partitioner:
         self._deferred = deferred
         self._parts: dict[str, Graph] = {}
         self._copies: dict[Operation, Operation] = {}
-        self._received: dict[tuple[Tensor | Operation, str], Operation] = {}
+        self._received: dict[tuple[Any, ...], Operation] = {}
         self._edges = 0
         self._conditions: dict[Operation, conditions.Condition] = {}
 
@@ -95,12 +96,9 @@ class _Partitioner:
     def _copy(self, op: Operation) -> None:
         device = self._placement[op]
         part = self._key(device)
-        inputs = [self._input(tensor, part, device) for tensor in op.inputs]
-        controls = [
-            self._control(control, part, device)
-            for control in op._control_inputs
-            if control not in self._fed_ops
-        ]
+        before = tuple(c for c in op._control_inputs if c not in self._fed_ops)
+        inputs = [self._input(tensor, part, device, before) for tensor in op.inputs]
+        controls = [self._control(control, part, device) for control in before]
         copy = self._part(part).create_operation(
             op.definition,
             inputs,
@@ -114,13 +112,18 @@ class _Partitioner:
         copy._frames = op._frames
         self._copies[op] = copy
 
-    def _input(self, tensor: Tensor, part: str, device: str) -> Tensor:
+    def _input(
+        self, tensor: Tensor, part: str, device: str, before: tuple[Operation, ...]
+    ) -> Tensor:
+        """The tensor in `part` for an op there that comes after the ops `before`."""
         if tensor in self._fed:
             return self._feed(tensor, part, device)
         source = self._placement[tensor.op]
         if self._key(source) == part:
             return self._copies[tensor.op].outputs[tensor.value_index]
-        received = self._received.get((tensor, part))
+        if not tensor.dtype._is_ref_dtype:
+            before = ()
+        received = self._received.get((tensor, part, before))
         if received is None:
             if tensor.dtype.base_dtype == dtypes.resource:
                 raise errors.InvalidArgumentError(
@@ -131,7 +134,9 @@ class _Partitioner:
             sent = self._copies[tensor.op].outputs[tensor.value_index]
             received = self._transfer(sent, source, part, device, tensor.op.name)
             self._note(received, conditions.tensor_condition(tensor, self._conditions))
-            self._received[tensor, part] = received
+            self._received[tensor, part, before] = received
+            waits = (self._control(c, self._key(source), source) for c in before)
+            sent.consumers()[-1]._add_control_inputs(waits)
         return received.outputs[0]
 
     def _control(self, op: Operation, part: str, device: str) -> Operation:

@@ -13,7 +13,6 @@ import functools
 import logging
 import threading
 from collections.abc import Hashable, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 from flowmesh.core.errors import OpError
@@ -108,9 +107,10 @@ class ClusterRunner:
             self._read(registers)
             return self._execute(registers, list(cells.values()), [], trace)
         states = [session.implicit(op) for op in program.implicit]
-        with ExitStack() as held:
-            for lock in self._locks(registers, states):
-                held.enter_context(lock)
+        locks = self._locks(registers, states)
+        for lock in locks:
+            lock.acquire()
+        try:
             self._read(registers)
             implicit = [state.value for state in states]
             outputs = self._execute(registers, list(cells.values()), implicit, trace)
@@ -119,6 +119,9 @@ class ClusterRunner:
                     cell.variable.value = freeze(cell.value)
             for state, value in zip(states, implicit):
                 state.value = value
+        finally:
+            for lock in locks:
+                lock.release()
         return outputs
 
     def _read(self, registers: list[Any]) -> None:

@@ -17,8 +17,8 @@ MULTIPLY_ADDS_PER_UNIT = 8
 MINIMUM_FOR_XLA = 60_000
 """Below this NumPy is done before an XLA program is even started."""
 MINIMUM_FOR_ACCELERATOR = 10_000
-COMPILE_BASE = 40_000_000
-COMPILE_PER_OP = 2_000_000
+COMPILE_BASE = 100_000_000
+COMPILE_PER_OP = 5_000_000
 HEAVY = 300_000
 """From here on a unit is worth a thread of its own."""
 

@@ -25,7 +25,7 @@ from flowmesh.runtime.cluster_runner import ClusterRunner
 from flowmesh.runtime.cost import HEAVY
 from flowmesh.runtime.device import Device
 from flowmesh.runtime.failures import annotate
-from flowmesh.runtime.host_ops import HostRunner, find_variable
+from flowmesh.runtime.host_ops import HostRunner, VariableSource
 from flowmesh.runtime.pool import WorkPool, shared_pool
 from flowmesh.runtime.schedule import Task, make_schedule
 from flowmesh.runtime.step import SessionState, StepContext
@@ -68,6 +68,7 @@ class Executable:
         self._mode = _execution_mode(config)
         threads = int(config.inter_op_parallelism_threads) if config is not None else 0
         self.pool: WorkPool = shared_pool(threads)
+        self.sources = [(slot, VariableSource(op, resources)) for slot, op in self.schedule.sources]
         self.clusters: dict[int, ClusterRunner] = {}
         self.hosts: dict[int, HostRunner] = {}
         for task in self.schedule.tasks:
@@ -170,8 +171,8 @@ class _Run:
         self._running = 1  # holds the end off until everything that is ready has been started
         try:
             self._set_arguments(args)
-            for slot, op in schedule.sources:
-                self._slots[slot] = find_variable(op, self._executable.resources)
+            for slot, source in self._executable.sources:
+                self._slots[slot] = source.find()
         except Exception as exc:
             self._fail(annotate(None, exc))
             self._leave()
@@ -351,7 +352,7 @@ class _Run:
             return (DEAD, value) if bool(to_host(inputs[1])) else (value, DEAD)
         if kind is Kind.MERGE:
             return self._merge(task, inputs)
-        return (find_variable(task.op, self._executable.resources),)
+        return (VariableSource(task.op, self._executable.resources).find(),)
 
     def _plain(self, task: Task, position: int, value: Any) -> Any:
         """An input of a unit that takes values: what a ref refers to is read now."""

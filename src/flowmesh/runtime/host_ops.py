@@ -24,27 +24,36 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def find_variable(op: Operation, resources: ResourceManager) -> Variable:
-    """The variable that a VariableV2, Variable or VarHandleOp names, made when it does not exist."""
-    attrs = op.definition.attrs
-    container = _text(attrs.get("container", b""))
-    name = _text(attrs.get("shared_name", b"")) or op.name
-    is_resource = not op.outputs[0].dtype._is_ref_dtype
+class VariableSource:
+    """Finds the variable that a VariableV2, Variable or VarHandleOp names."""
 
-    def make() -> Variable:
+    __slots__ = ("_container", "_name", "_op", "_resources")
+
+    def __init__(self, op: Operation, resources: ResourceManager) -> None:
+        attrs = op.definition.attrs
+        self._op = op
+        self._resources = resources
+        self._container = _text(attrs.get("container", b""))
+        self._name = _text(attrs.get("shared_name", b"")) or op.name
+
+    def find(self) -> Variable:
+        """The variable, made without a value when it does not exist."""
+        return self._resources.lookup_or_create(self._container, self._name, Variable, self._make)
+
+    def _make(self) -> Variable:
+        op = self._op
+        attrs = op.definition.attrs
         shape: TensorShape = as_shape(attrs["shape"])
         if op.type == "Variable" and not shape.ndims:
             shape = TensorShape(None)
         return Variable(
-            name,
+            self._name,
             attrs["dtype"],
             shape,
-            container=container or resources.default_container,
+            container=self._container or self._resources.default_container,
             device=op.device,
-            is_resource=is_resource,
+            is_resource=not op.outputs[0].dtype._is_ref_dtype,
         )
-
-    return resources.lookup_or_create(container, name, Variable, make)
 
 
 class HostRunner:

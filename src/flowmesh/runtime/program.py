@@ -67,6 +67,8 @@ class Instruction:
         "op",
         "outputs",
         "plain",
+        "simple",
+        "sources",
         "writes",
     )
 
@@ -86,6 +88,7 @@ class Instruction:
             for (register, _), arg in zip(self.inputs, wanted)
             if arg.access in ("write", "update")
         )
+        self.sources = tuple(register for register, _ in self.inputs)
         self.checks_shape = bool(definition.attrs.get("validate_shape", False))
         self.list_outputs: tuple[bool, ...] = ()
         self.outputs: tuple[int, ...] = ()
@@ -94,6 +97,7 @@ class Instruction:
         self.drops: tuple[int, ...] = ()
         self.needs_static = frozenset(op_traits.static_input_indices(op))
         self._bind_outputs(registers)
+        self.simple = self._is_simple()
 
     def _bind_outputs(self, registers: dict[Tensor, int]) -> None:
         op = self.op
@@ -116,6 +120,18 @@ class Instruction:
             kinds += [t.dtype.base_dtype for t in tensors]
         self.outputs, self.dtypes = tuple(outputs), tuple(kinds)
         self.aliases, self.list_outputs = tuple(aliases), tuple(lists)
+
+    def _is_simple(self) -> bool:
+        """Whether it is a NumPy kernel of values alone with one output and no state."""
+        return (
+            self.plain
+            and not self.grouped
+            and self.implicit < 0
+            and not self.writes
+            and not self.aliases
+            and self.list_outputs == (False,)
+            and not self.op.definition.xla_only
+        )
 
     def arguments(self, registers: list[Any]) -> list[Any]:
         """The flat inputs of the kernel."""
