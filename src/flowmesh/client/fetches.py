@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from flowmesh.core import errors
 from flowmesh.graph.composite import (
     IndexedSlices,
     IndexedSlicesValue,
@@ -155,7 +156,11 @@ class FetchMapper:
             ) from error
         op = element.op if isinstance(element, Tensor) else element
         if not self._graph.is_fetchable(op):
-            raise ValueError(f"Operation {op.name!r} has been marked as not fetchable.")
+            raise errors.InaccessibleTensorError(
+                f"Operation {op.name!r} has been marked as not fetchable. Typically this happens when it is "
+                "defined in another function or code block. Use return values,explicit Python locals or "
+                "TensorFlow collections to access it."
+            )
         if isinstance(element, Operation):
             if element not in self.targets:
                 self.targets.append(element)

@@ -203,6 +203,14 @@ class DataLossError(OpError):
         super().__init__(node_def, op, message, DATA_LOSS)
 
 
+class OperatorNotAllowedInGraphError(TypeError):
+    """A Python operator (`bool`, `iter`) was used on a symbolic tensor."""
+
+
+class InaccessibleTensorError(ValueError):
+    """A tensor or operation was used from where it cannot be reached."""
+
+
 _CODE_TO_CLASS: dict[int, type[OpError]] = {
     CANCELLED: CancelledError,
     UNKNOWN: UnknownError,

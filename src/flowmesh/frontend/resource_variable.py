@@ -18,6 +18,7 @@ from flowmesh.frontend.variables import (
     _variable_shape,
     guard_uninitialized,
     initial_tensor,
+    own_group,
 )
 from flowmesh.graph import convert
 from flowmesh.graph.composite import IndexedSlices
@@ -74,21 +75,16 @@ class ResourceVariable(Variable):
         graph = get_default_graph()
         with name_scope(name, "Variable", [] if from_function else [initial_value]) as scope:
             handle_name = scope.rstrip("/")
-            if from_function:
-                value = initial_tensor(initial_value, scope, dtype)
-            else:
-                with (
-                    graph._attr_scope({"_class": (b"loc:@" + handle_name.encode(),)}),
-                    name_scope("Initializer"),
-                    graph.device(None),
-                ):
-                    value = convert.convert_to_tensor(
-                        initial_value, name="initial_value", dtype=dtype
-                    )
+            function = initial_value if from_function else lambda: initial_value
+            value = initial_tensor(function, scope, dtype)
             var_shape = _variable_shape(shape, value, validate_shape)
-            self._handle = raw.VarHandleOp(
-                shape=var_shape, dtype=value.dtype.base_dtype, shared_name=handle_name, name=scope
-            )
+            with own_group(scope):
+                self._handle = raw.VarHandleOp(
+                    shape=var_shape,
+                    dtype=value.dtype.base_dtype,
+                    shared_name=handle_name,
+                    name=scope,
+                )
             self._shape = var_shape
             self._dtype = value.dtype.base_dtype
             self._initial_value = value
@@ -96,18 +92,26 @@ class ResourceVariable(Variable):
             with name_scope("IsInitialized"):
                 self._is_initialized_op = raw.VarIsInitializedOp(self._handle)
             guarded = guard_uninitialized(self.op.name, value)
-            self._initializer_op = raw.AssignVariableOp(self._handle, guarded, name="Assign")
-            with name_scope("Read"), graph.colocate_with(self._handle.op):
-                read = raw.ReadVariableOp(self._handle, dtype=self._dtype)
-            self._graph_element = read
-            if caching_device is not None:
-                with graph.device(caching_device):
-                    self._cached_value = raw.Identity(read)
+            with (
+                name_scope("Assign") as assign,
+                graph.colocate_with(None, ignore_existing=True),
+                graph.device(self._handle.device),
+            ):
+                self._initializer_op = raw.AssignVariableOp(self._handle, guarded, name=assign)
+            with name_scope("Read"):
+                with graph.device(self._handle.device):
+                    self._graph_element = self._read()
+                if caching_device is not None:
+                    with (
+                        graph.colocate_with(None, ignore_existing=True),
+                        graph.device(caching_device),
+                    ):
+                        self._cached_value = raw.Identity(self._graph_element)
 
     def _init_from_proto(self, proto: Any, import_scope: str | None) -> None:
         graph = get_default_graph()
         self._handle = graph.as_graph_element(_prefix(proto.variable_name, import_scope))
-        self._shape = self._handle.op.get_attr("shape")
+        self._shape = self._handle.op.attrs["shape"]
         self._dtype = self._handle.op.get_attr("dtype")
         self._handle_name = self._handle.name
         self._initializer_op = graph.as_graph_element(_prefix(proto.initializer_name, import_scope))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -476,13 +477,10 @@ class RefVariable(Variable):
         with name_scope(name, "Variable", [] if from_function else [initial_value]) as scope:
             if from_function:
                 value = initial_tensor(initial_value, scope, dtype)
-                var_shape = _variable_shape(shape, value, validate_shape)
-                self._variable = raw.VariableV2(
-                    shape=var_shape, dtype=value.dtype.base_dtype, name=scope
-                )
             else:
                 value = convert.convert_to_tensor(initial_value, name="initial_value", dtype=dtype)
-                var_shape = _variable_shape(shape, value, validate_shape)
+            var_shape = _variable_shape(shape, value, validate_shape)
+            with own_group(scope) if from_function else nullcontext():
                 self._variable = raw.VariableV2(
                     shape=var_shape, dtype=value.dtype.base_dtype, name=scope
                 )
@@ -538,14 +536,14 @@ def _check(initial_value: Any, collections: Any, trainable: bool, constraint: An
 
 def initial_tensor(function: Callable[[], Any], scope: str, dtype: Any) -> Tensor:
     """Calls an initializer where its nodes belong: in `Initializer/`, colocated with the variable, on no other device."""
-    graph = get_default_graph()
-    true_name = scope.rstrip("/")
-    with (
-        graph._attr_scope({"_class": (b"loc:@" + true_name.encode(),)}),
-        name_scope("Initializer"),
-        graph.device(None),
-    ):
+    with own_group(scope), name_scope("Initializer"), get_default_graph().device(None):
         return convert.convert_to_tensor(function(), name="initial_value", dtype=dtype)
+
+
+def own_group(scope: str) -> Any:
+    """Puts the nodes made inside into the colocation group of the variable that `scope` is named for."""
+    name = scope.removesuffix("/")
+    return get_default_graph()._attr_scope({"_class": (b"loc:@" + name.encode(),)})
 
 
 def _variable_shape(shape: Any, value: Tensor, validate_shape: bool) -> TensorShape:

@@ -26,7 +26,7 @@ def build(cls: type[OpDef], *args: Any, name: str | None = None, **kwargs: Any) 
     with graph.as_default():
         state = graph._state
         name = name or cls.op_type
-        scope = name[:-1] if name.endswith("/") else graph.unique_name(name)
+        scope = graph._scope_for(name)
         old, state.name_stack = state.name_stack, scope
         try:
             inputs, attrs = _solve(cls, values, given)

@@ -12,6 +12,7 @@ class GraphKeys:
     METRIC_VARIABLES = "metric_variables"
     MODEL_VARIABLES = "model_variables"
     TRAINABLE_VARIABLES = "trainable_variables"
+    TRAINABLE_RESOURCE_VARIABLES = "trainable_resource_variables"
     SUMMARIES = "summaries"
     _SUMMARY_COLLECTION = "_SUMMARY_V2"
     QUEUE_RUNNERS = "queue_runners"

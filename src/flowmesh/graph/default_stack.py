@@ -51,15 +51,16 @@ def session_for(what: str, call: str, graph: Any, session: Any) -> Any:
     if session is None:
         session = sessions.get()
         if session is None:
+            colon = ":" if call == "run()" else ""  # TensorFlow's own spelling
             raise ValueError(
                 f"Cannot {what} using `{call}`: No default session is registered. "
-                f"Use `with sess.as_default()` or pass an explicit session to `{call}(session=sess)`"
+                f"Use `with sess.as_default(){colon}` or pass an explicit session to `{call[:-2]}(session=sess)`"
             )
         if session.graph is not graph:
             raise ValueError(
                 f"Cannot use the default session to {what}: the {what.split()[-1]}'s graph is different "
                 "from the session's graph. Pass an explicit session to "
-                f"`{call}(session=sess)`."
+                f"`{call[:-2]}(session=sess)`."
             )
     elif session.graph is not graph:
         raise ValueError(

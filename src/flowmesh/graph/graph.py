@@ -36,7 +36,6 @@ class Graph(ScopedGraph):
         self._unfetchable: set[Any] = set()
         self._building_function = False
         self._last_id = 0
-        self.graph_def_versions: Any = None
 
     # -- building ------------------------------------------------------------------------------------
 
@@ -178,6 +177,8 @@ class Graph(ScopedGraph):
 
         Raises TypeError (no graph element), ValueError (another graph, malformed name), KeyError (no such name).
         """
+        if not allow_tensor and not allow_operation:
+            raise ValueError("allow_tensor and allow_operation can't both be False.")
         if hasattr(obj, "_as_graph_element"):
             obj = obj._as_graph_element()
         if isinstance(obj, bytes):
@@ -190,7 +191,7 @@ class Graph(ScopedGraph):
             return obj
         if isinstance(obj, Operation) and allow_operation:
             if obj.graph is not self:
-                raise ValueError(f"Operation {obj!r} is not an element of this graph.")
+                raise ValueError(f"Operation {obj} is not an element of this graph.")
             return obj
         kinds = " or ".join(
             k for k, ok in (("Tensor", allow_tensor), ("Operation", allow_operation)) if ok
@@ -220,14 +221,14 @@ class Graph(ScopedGraph):
         if colon:
             raise ValueError(f"Name {name!r} appears to refer to a Tensor, not a Operation.")
         if not allow_operation:
-            hint = (
-                ""
-                if name not in self._by_name
-                else f" (The operation exists: did you mean {name + ':0'!r}?)"
+            what = (
+                "refers to an Operation"
+                if name in self._by_name
+                else "looks like an (invalid) Operation name"
             )
             raise ValueError(
-                f"The name {name!r} looks like an (invalid) Operation name, not a Tensor. Tensor names must be "
-                f'of the form "<op_name>:<output_index>".{hint}'
+                f"The name {name!r} {what}, not a Tensor. Tensor names must be of the form "
+                '"<op_name>:<output_index>".'
             )
         op = self._by_name.get(name)
         if op is None:
@@ -311,9 +312,18 @@ class Graph(ScopedGraph):
         """The GraphDef message of the graph, or of what was added after `from_version`."""
         return serde.to_graph_def(self, from_version, add_shapes)
 
+    @property
+    def graph_def_versions(self) -> Any:
+        """The VersionDef message that `as_graph_def` writes."""
+        return serde.versions()
+
     def node_def_of(self, op: Operation) -> Any:
         """The NodeDef message of `op`."""
         return serde.to_node_def(op)
+
+    def attr_message(self, value: Any, dtype: Any = None) -> Any:
+        """The TensorShapeProto or TensorProto of an attr value."""
+        return serde.value_to_proto(value, dtype)
 
     def op_def_of(self, op: Operation) -> Any:
         """The OpDef message of `op`'s type."""

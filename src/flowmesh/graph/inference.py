@@ -50,7 +50,7 @@ def _message(error: ValueError, definition: OpDef, name: str, inputs: Sequence[T
     text = str(error)
     if " for '" in text and "(op:" in text:
         return text
-    text = _cpp_words(text.removesuffix("."))
+    text = _cpp_words(text)
     message = f"{text} for '{name}' (op: '{definition.op_type}') with input shapes: " + ", ".join(
         str(t.shape).replace("(", "[").replace(",)", ")").replace(")", "]").replace(" ", "")
         if t.shape.ndims is not None

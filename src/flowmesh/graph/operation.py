@@ -9,6 +9,9 @@ from collections.abc import Iterable, Sequence
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from google.protobuf import text_format
+
 from flowmesh.core import device_spec, errors
 from flowmesh.core.shapes import TensorShape
 from flowmesh.graph import default_stack
@@ -95,13 +98,16 @@ class Operation:
         return {**self.definition.attrs, **self.extra_attrs}
 
     def get_attr(self, name: str) -> Any:
-        """The value of an attr; raises ValueError when the op has none of that name."""
-        if name in self.extra_attrs:
-            return _public(self.extra_attrs[name])
+        """The value of an attr: a Python value, DType or list of these, a TensorShapeProto or TensorProto for a shape
+        or tensor. Raises ValueError when the op has no attr of that name.
+        """
         try:
-            return _public(self.definition.attrs[name])
+            value = self.extra_attrs[name] if name in self.extra_attrs else self.definition.attrs[name]
         except KeyError:
             raise ValueError(f"Operation '{self.name}' has no attr named '{name}'.") from None
+        if isinstance(value, (TensorShape, np.ndarray)):
+            return self.graph.attr_message(value, self.definition.attrs.get("dtype"))
+        return list(value) if isinstance(value, tuple) else value
 
     @property
     def node_def(self) -> Any:
@@ -180,6 +186,13 @@ class Operation:
         self.graph._bump_version()
 
     def _update_input(self, index: int, tensor: Tensor) -> None:
+        if not 0 <= index < len(self._inputs):
+            raise errors.OutOfRangeError(
+                None,
+                None,
+                f"Cannot update edge. Input index [{index}] is greater than the number of total inputs "
+                f"[{len(self._inputs)}].",
+            )
         if tensor.graph is not self.graph:
             raise ValueError(f"{tensor.name} is of another graph than {self.name}")
         if tensor.dtype.base_dtype != self._inputs[index].dtype.base_dtype:
@@ -206,11 +219,7 @@ class Operation:
         return self
 
     def __str__(self) -> str:
-        return str(self.node_def)
+        return text_format.MessageToString(self.node_def)
 
     def __repr__(self) -> str:
         return f"<tf.Operation '{self.name}' type={self.type}>"
-
-
-def _public(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

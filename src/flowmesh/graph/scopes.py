@@ -16,8 +16,8 @@ from flowmesh.core import device_spec
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 
-_VALID_OP_NAME = re.compile(r"^[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*$")
-_VALID_SCOPE_NAME = re.compile(r"^[A-Za-z0-9_.\\/>-]*$")
+_VALID_OP_NAME = re.compile(r"^[A-Za-z0-9.][A-Za-z0-9_./-]*$")
+_VALID_SCOPE_NAME = re.compile(r"^[A-Za-z0-9_./-]*$")
 
 
 class _ThreadState(threading.local):
@@ -103,29 +103,26 @@ class ScopedGraph:
                 name = f"{name}_{count - 1}"
         return name
 
+    def _scope_for(self, name: str) -> str:
+        """The full name, without closing slash, of a scope or node to be called `name` in the current scope."""
+        pattern = _VALID_SCOPE_NAME if self._state.name_stack else _VALID_OP_NAME
+        if not pattern.match(name):
+            raise ValueError(f"'{name}' is not a valid scope name")
+        return name[:-1] if name[-1] == "/" else self.unique_name(name)
+
     @contextmanager
     def name_scope(self, name: str | None) -> Iterator[str]:
         """Prefixes the names of nodes made inside; None or "" goes back to the top, "x/" re-enters x.
 
         Raises ValueError for a name that is no valid scope name.
         """
-        if name:
-            if isinstance(name, bytes):
-                name = name.decode()
-            pattern = _VALID_SCOPE_NAME if self._state.name_stack else _VALID_OP_NAME
-            if not pattern.match(name):
-                raise ValueError(f"'{name}' is not a valid scope name")
         state = self._state
         old = state.name_stack
-        if not name:
-            new = ""
-        elif name[-1] == "/":
-            new = name[:-1]
-        else:
-            new = self.unique_name(name)
-        state.name_stack = new
+        if isinstance(name, bytes):
+            name = name.decode()
+        new = state.name_stack = self._scope_for(name) if name else ""
         try:
-            yield "" if not new else new + "/"
+            yield "" if not name else new + "/"
         finally:
             state.name_stack = old
 
@@ -155,7 +152,10 @@ class ScopedGraph:
             if isinstance(entry, str):
                 op.device = device_spec.merge_names(entry, op.device)
             else:
-                op.device = device_spec.canonical_name(entry(op))
+                named = entry(op)
+                if named is None:
+                    raise TypeError(f"Expected binary or unicode string, got {named!r}")
+                op.device = device_spec.canonical_name(named)
 
     # -- control dependencies --------------------------------------------------------------------
 
@@ -249,6 +249,12 @@ class ScopedGraph:
     @contextmanager
     def gradient_override_map(self, op_type_map: dict[str, str]) -> Iterator[None]:
         """Uses the gradient registered under another name for some op types (`tf.RegisterGradient`)."""
+        if not isinstance(op_type_map, dict):
+            raise TypeError("op_type_map must be a dictionary mapping strings to strings")
+        if not all(isinstance(k, str) for k in op_type_map):
+            raise TypeError("Keys in op_type_map must be strings")
+        if not all(isinstance(v, str) for v in op_type_map.values()):
+            raise TypeError("Values in op_type_map must be strings")
         state = self._state
         old = state.gradient_overrides
         state.gradient_overrides = {**old, **op_type_map}

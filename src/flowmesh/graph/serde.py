@@ -14,7 +14,7 @@ from flowmesh.formats.tensor import from_tensor_proto, to_tensor_proto
 from flowmesh.graph import registry
 from flowmesh.graph.attrs import FunctionRef, check_allowed, convert
 from flowmesh.graph.op_def import ArgDef, AttrDef, OpDef
-from flowmesh.proto import graph_pb2, node_def_pb2, op_def_pb2
+from flowmesh.proto import graph_pb2, node_def_pb2, op_def_pb2, tensor_pb2, versions_pb2
 
 if TYPE_CHECKING:
     from flowmesh.graph.graph import Graph
@@ -40,13 +40,22 @@ def attr_to_proto(value: Any, kind: str, proto: Any, dtype: DType | None = None)
     elif kind == "shape":
         proto.shape.CopyFrom(value.as_proto())
     elif kind == "tensor":
-        proto.tensor.CopyFrom(to_tensor_proto(value, dtype))
+        _tensor_to_proto(value, dtype, proto.tensor)
     elif kind == "func":
         proto.func.name = value.name
         for name, item in value.attrs:
             guess_attr(item, proto.func.attr[name])
     else:
         raise ValueError(f"unknown attr type {kind!r}")
+
+
+def _tensor_to_proto(value: np.ndarray, dtype: DType | None, proto: Any) -> None:
+    if value.size > 1 and not any(value.strides):  # one element repeated is written once
+        proto.CopyFrom(to_tensor_proto(value.reshape(-1)[:1].reshape(()), dtype))
+        for size in value.shape:
+            proto.tensor_shape.dim.add(size=size)
+    else:
+        proto.CopyFrom(to_tensor_proto(value, dtype))
 
 
 def _list_to_proto(values: Any, kind: str, proto: Any) -> None:
@@ -64,6 +73,20 @@ def _list_to_proto(values: Any, kind: str, proto: Any) -> None:
     elif kind == "func":
         for v in values:
             proto.func.add().name = v.name
+
+
+def value_to_proto(value: Any, dtype: DType | None = None) -> Any:
+    """The TensorShapeProto of a shape, the TensorProto of an array."""
+    if isinstance(value, TensorShape):
+        return value.as_proto()
+    proto = tensor_pb2.TensorProto()
+    _tensor_to_proto(value, dtype, proto)
+    return proto
+
+
+def versions() -> Any:
+    """The VersionDef of the graphs that are written."""
+    return versions_pb2.VersionDef(producer=PRODUCER_VERSION)
 
 
 def guess_attr(value: Any, proto: Any) -> None:
@@ -143,7 +166,7 @@ def to_node_def(op: Operation, add_shapes: bool = False) -> Any:
 
 def _fill_node(op: Operation, node: Any, add_shapes: bool) -> None:
     node.input.extend(t._as_node_def_input() for t in op.inputs)
-    node.input.extend(sorted(f"^{c.name}" for c in op._control_inputs))
+    node.input.extend(f"^{c.name}" for c in op._control_inputs)
     definition = op.definition
     values = definition.attrs
     for name, attr in definition.attr_defs.items():
@@ -166,7 +189,7 @@ def to_graph_def(graph: Graph, from_version: int | None = None, add_shapes: bool
     Raises ValueError, naming the largest constants, when the message would be over 2 GB.
     """
     graph_def = graph_pb2.GraphDef()
-    graph_def.versions.producer = PRODUCER_VERSION
+    graph_def.versions.CopyFrom(versions())
     with graph.lock:
         ops = graph.get_operations() if not from_version else graph.operations_since(from_version)
         _check_size(ops)

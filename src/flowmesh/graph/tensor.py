@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from flowmesh.core import errors
 from flowmesh.core.dtypes import DType
 from flowmesh.core.shapes import TensorShape, as_shape
 from flowmesh.graph import default_stack
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from flowmesh.graph.operation import Operation
 
 _UNSET = object()
+_NOT_ALLOWED = (
+    "{} is not allowed in Graph execution. Use Eager execution or decorate this function with @tf.function."
+)
 
 
 class Tensor:
@@ -116,19 +120,11 @@ class Tensor:
         )
 
     def __iter__(self) -> Iterator[Any]:
-        shape = self._shape.key
-        if shape is None or not shape or shape[0] is None:
-            raise TypeError(
-                f"Tensor objects are only iterable when their first dimension is known: {self.name} has "
-                f"shape {self._shape}. Use tf.unstack with `num`, or tf.map_fn."
-            )
-        return (self[i] for i in range(shape[0]))
+        raise errors.OperatorNotAllowedInGraphError(_NOT_ALLOWED.format("iterating over `tf.Tensor`"))
 
     def __bool__(self) -> bool:
-        raise TypeError(
-            "Using a `tf.Tensor` as a Python `bool` is not allowed. "
-            "Use `if t is not None:` instead of `if t:` to test if a tensor is defined, "
-            "and use TensorFlow ops such as tf.cond to execute subgraphs conditioned on the value of a tensor."
+        raise errors.OperatorNotAllowedInGraphError(
+            _NOT_ALLOWED.format("using a `tf.Tensor` as a Python `bool`")
         )
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
