@@ -102,7 +102,9 @@ class Interpreter:
         if definition.host:
             results = definition.run(host_context(op.name), *inputs)
         elif definition.implicit_state:
-            results = definition.compute(namespace(definition), definition.initial_state(), *inputs)[1:]
+            results = definition.compute(
+                namespace(definition), definition.initial_state(), *inputs
+            )[1:]
         else:
             results = definition.compute(namespace(definition), *inputs)
         values = flatten(results)

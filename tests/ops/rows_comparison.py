@@ -56,8 +56,16 @@ ROWS += [
     Row("LogicalOr", [TRUTH, OTHER], want=np.logical_or),
     Row("LogicalOr", [TRUTH, np.array(False)], want=np.logical_or, id="scalar"),
     Row("LogicalNot", [TRUTH], want=np.logical_not),
-    Row("Select", [CHOICE, X, Y], want=np.where, dtypes=["float32", "float64", "int32", "complex64"]),
-    Row("Select", [np.array([True, False]), X, Y], want=np.array([X[0], Y[1]]), dtypes=["float64"], id="rows"),
+    Row(
+        "Select", [CHOICE, X, Y], want=np.where, dtypes=["float32", "float64", "int32", "complex64"]
+    ),
+    Row(
+        "Select",
+        [np.array([True, False]), X, Y],
+        want=np.array([X[0], Y[1]]),
+        dtypes=["float64"],
+        id="rows",
+    ),
     Row("Select", [np.array(True), X, Y], want=X, dtypes=["float64"], id="scalar"),
     Row(
         "Select",
@@ -66,11 +74,23 @@ ROWS += [
         id="string",
     ),
     Row("SelectV2", [CHOICE, X, Y], want=np.where, dtypes=["float32", "float64", "int32"]),
-    Row("SelectV2", [CHOICE[:, :1], X, Y[0]], want=np.where, dtypes=["float32", "float64"], id="broadcast"),
+    Row(
+        "SelectV2",
+        [CHOICE[:, :1], X, Y[0]],
+        want=np.where,
+        dtypes=["float32", "float64"],
+        id="broadcast",
+    ),
     Row("SelectV2", [CHOICE, 1.5, Y[0]], want=np.where, dtypes=["float64"], id="scalar"),
 ]
 ROWS += [
-    Row(op, [A, axis], {"output_type": out}, want=lambda x, d, f=f, o=out: f(x, int(d)).astype(o), dtypes=kinds)
+    Row(
+        op,
+        [A, axis],
+        {"output_type": out},
+        want=lambda x, d, f=f, o=out: f(x, int(d)).astype(o),
+        dtypes=kinds,
+    )
     for op, f in (("ArgMax", np.argmax), ("ArgMin", np.argmin))
     for axis, out, kinds in (
         (0, "int64", REALS),
@@ -79,7 +99,12 @@ ROWS += [
     )
 ]
 ROWS += [
-    Row(op, [BITS, MORE_BITS], want=want, dtypes=["int8", "int16", "int32", "int64", "uint8", "uint16"])
+    Row(
+        op,
+        [BITS, MORE_BITS],
+        want=want,
+        dtypes=["int8", "int16", "int32", "int64", "uint8", "uint16"],
+    )
     for op, want in (
         ("BitwiseAnd", np.bitwise_and),
         ("BitwiseOr", np.bitwise_or),

@@ -46,7 +46,9 @@ UNARY = [
     ),
     unary("Reciprocal", POSITIVE, np.reciprocal),
     unary("Inv", POSITIVE, np.reciprocal, REAL),
-    Row("Reciprocal", [np.array([1, -1, 5])], want=np.array([1, -1, 0]), dtypes=["int32"], id="int"),
+    Row(
+        "Reciprocal", [np.array([1, -1, 5])], want=np.array([1, -1, 0]), dtypes=["int32"], id="int"
+    ),
     unary("Square", X, np.square, [*NUMERIC, "int32", "int64"]),
     unary("Sqrt", POSITIVE, np.sqrt),
     unary("Rsqrt", POSITIVE, lambda x: 1 / np.sqrt(x)),
@@ -103,7 +105,12 @@ UNEQUAL = [np.array([0.3, -1.0, 2.0]), np.array([0.9, -1.5, 1.0])]
 
 BINARY = [
     row
-    for op, function in (("Add", np.add), ("AddV2", np.add), ("Sub", np.subtract), ("Mul", np.multiply))
+    for op, function in (
+        ("Add", np.add),
+        ("AddV2", np.add),
+        ("Sub", np.subtract),
+        ("Mul", np.multiply),
+    )
     for row in (
         binary(op, X, Y, function, [*NUMERIC, "int32", "int64", "uint8", "int8", "int16"]),
         binary(op, X, VECTOR, function, REAL, id="broadcast"),
@@ -112,7 +119,14 @@ BINARY = [
     )
 ] + [
     Row("Add", [[b"a", b"b"], b"c"], want=np.array([b"ac", b"bc"], object), id="string", jit=False),
-    binary("MulNoNan", np.array([np.nan, 2.0]), np.array([0.0, 3.0]), np.array([0.0, 6.0]), REAL, grad=False),
+    binary(
+        "MulNoNan",
+        np.array([np.nan, 2.0]),
+        np.array([0.0, 3.0]),
+        np.array([0.0, 6.0]),
+        REAL,
+        grad=False,
+    ),
     binary("MulNoNan", X, VECTOR, np.multiply, REAL, id="broadcast"),
     binary("SquaredDifference", X, Y, lambda x, y: (x - y) ** 2, [*FLOATS, "int32", "int64"]),
     binary("SquaredDifference", X, VECTOR, lambda x, y: (x - y) ** 2, REAL, id="broadcast"),
@@ -125,7 +139,15 @@ BINARY = [
     binary("FloorDiv", DIVIDENDS, DIVISORS, np.floor_divide, ["int32", "int64"], id="int"),
     binary("TruncateDiv", DIVIDENDS, DIVISORS, truncated, ["int32", "int64", "int16"]),
     binary("DivNoNan", X, Y, np.divide, ["float32", "float64", "complex64"]),
-    binary("DivNoNan", X[0], np.array([0.0, 1.0, 2.0]), np.array([0.0, -0.3, 0.2]), REAL, id="zero", grad=False),
+    binary(
+        "DivNoNan",
+        X[0],
+        np.array([0.0, 1.0, 2.0]),
+        np.array([0.0, -0.3, 0.2]),
+        REAL,
+        id="zero",
+        grad=False,
+    ),
     binary("FloorMod", DIVIDENDS, DIVISORS, np.mod, ["int32", "int64", "float32"], grad=False),
     binary("FloorMod", X, Y, np.mod, REAL, id="float", rtol=1e-4),
     binary("Mod", DIVIDENDS, DIVISORS, np.fmod, ["int32", "int64", "float32"]),
@@ -143,23 +165,44 @@ BINARY = [
     binary("Minimum", X, 0.5, np.minimum, REAL, id="scalar"),
     binary("Atan2", X, Y, np.arctan2, FLOATS),
     binary("NextAfter", np.array([1.0, -1.0, 0.5]), np.array([2.0, 0.0, 0.5]), np.nextafter, REAL),
-    Row("AddN", [[X, Y, X]], want=lambda xs: sum(xs), dtypes=[*NUMERIC, "int32"]),
-    Row("AccumulateNV2", [[X, Y]], {"shape": [2, 3]}, want=lambda xs: sum(xs), dtypes=REAL),
+    Row("AddN", [[X, Y, X]], want=sum, dtypes=[*NUMERIC, "int32"]),
+    Row("AccumulateNV2", [[X, Y]], {"shape": [2, 3]}, want=sum, dtypes=REAL),
     Row("BroadcastGradientArgs", [[2, 1, 3], [1, 3]], want=([1], [0, 1]), loose_shape=True),
     Row("BroadcastGradientArgs", [[2, 3], [2, 3]], want=([], []), loose_shape=True, id="equal"),
-    Row("BroadcastGradientArgs", [[1, 3], [3]], want=([0], [0]), dtypes=["int64"], loose_shape=True),
+    Row(
+        "BroadcastGradientArgs", [[1, 3], [3]], want=([0], [0]), dtypes=["int64"], loose_shape=True
+    ),
 ]
 
 Z = np.array([[1 + 2j, -0.5 - 1j, 3j], [2.0, -1 + 0.5j, 0.25 + 0.75j]])
 
 COMPLEX = [
     Row(op, [Z.astype(kind)], {"Tout": out}, want=function, id=kind)
-    for op, function in (("Real", np.real), ("Imag", np.imag), ("Angle", np.angle), ("ComplexAbs", np.abs))
+    for op, function in (
+        ("Real", np.real),
+        ("Imag", np.imag),
+        ("Angle", np.angle),
+        ("ComplexAbs", np.abs),
+    )
     for kind, out in (("complex64", "float32"), ("complex128", "float64"))
 ] + [
     Row("Conj", [Z], want=np.conj, dtypes=["complex64", "complex128"]),
-    Row("Complex", [X, Y], {"Tout": "complex128"}, want=lambda r, i: r + 1j * i, dtypes=["float64"], grad=False),
-    Row("Complex", [X, VECTOR], {"Tout": "complex64"}, want=lambda r, i: r + 1j * i, dtypes=["float32"], grad=False),
+    Row(
+        "Complex",
+        [X, Y],
+        {"Tout": "complex128"},
+        want=lambda r, i: r + 1j * i,
+        dtypes=["float64"],
+        grad=False,
+    ),
+    Row(
+        "Complex",
+        [X, VECTOR],
+        {"Tout": "complex64"},
+        want=lambda r, i: r + 1j * i,
+        dtypes=["float32"],
+        grad=False,
+    ),
 ]
 
 ROWS = UNARY + BINARY + COMPLEX

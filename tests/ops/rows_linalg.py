@@ -58,9 +58,24 @@ ROWS += [
 ]
 ROWS += [
     Row("BatchMatMulV2", [BATCH_A, B], want=np.matmul, dtypes=["float64"], id="broadcast"),
-    Row("SparseMatMul", [A, B.astype(np.float32)], {"a_is_sparse": True}, want=np.matmul, dtypes=["float32"], vary="Ta", grad=False),
+    Row(
+        "SparseMatMul",
+        [A, B.astype(np.float32)],
+        {"a_is_sparse": True},
+        want=np.matmul,
+        dtypes=["float32"],
+        vary="Ta",
+        grad=False,
+    ),
     Row("MatrixInverse", [SQUARE], want=np.linalg.inv, dtypes=MATRICES),
-    Row("MatrixInverse", [SQUARES], {"adjoint": True}, want=lambda x: np.linalg.inv(h(x)), dtypes=REAL, id="adjoint"),
+    Row(
+        "MatrixInverse",
+        [SQUARES],
+        {"adjoint": True},
+        want=lambda x: np.linalg.inv(h(x)),
+        dtypes=REAL,
+        id="adjoint",
+    ),
     Row("MatrixDeterminant", [SQUARES], want=np.linalg.det, dtypes=MATRICES),
     Row("LogMatrixDeterminant", [SQUARES], want=lambda x: tuple(np.linalg.slogdet(x)), dtypes=REAL),
     Row("MatrixSolve", [SQUARE, RHS], want=np.linalg.solve, dtypes=MATRICES),
@@ -77,7 +92,9 @@ ROWS += [
             "MatrixTriangularSolve",
             [SQUARE, RHS],
             {"lower": lower, "adjoint": adjoint},
-            want=lambda a, b, p=lower, q=adjoint: scipy.linalg.solve_triangular(a, b, trans=2 * q, lower=p),
+            want=lambda a, b, p=lower, q=adjoint: scipy.linalg.solve_triangular(
+                a, b, trans=2 * q, lower=p
+            ),
             dtypes=["float32", "float64", "complex128"],
             id=f"{lower:d}{adjoint:d}",
         )
@@ -100,7 +117,9 @@ def is_qr(x: np.ndarray) -> Callable[..., None]:
 def is_svd(x: np.ndarray) -> Callable[..., None]:
     def check(s: Any, u: Any, v: Any) -> None:
         size = s.shape[-1]
-        np.testing.assert_allclose((u[..., :size] * s[..., None, :]) @ h(v[..., :size]), x, atol=1e-4)
+        np.testing.assert_allclose(
+            (u[..., :size] * s[..., None, :]) @ h(v[..., :size]), x, atol=1e-4
+        )
         assert np.all(np.diff(s) <= 0)
 
     return check
@@ -154,14 +173,36 @@ def band(x: Any, lower: Any, upper: Any) -> Any:
 
 
 ROWS += [
-    Row("MatrixDiag", [A], want=lambda d: np.stack([np.diag(r) for r in d]), dtypes=[*REAL, "int32", "bool"]),
-    Row("MatrixDiagPart", [np.stack([A, A])], want=lambda x: np.stack([np.diag(m) for m in x]), dtypes=[*REAL, "int32"]),
-    Row("MatrixDiagPart", [SQUARES], want=lambda x: np.stack([np.diag(m) for m in x]), dtypes=REAL, id="square"),
+    Row(
+        "MatrixDiag",
+        [A],
+        want=lambda d: np.stack([np.diag(r) for r in d]),
+        dtypes=[*REAL, "int32", "bool"],
+    ),
+    Row(
+        "MatrixDiagPart",
+        [np.stack([A, A])],
+        want=lambda x: np.stack([np.diag(m) for m in x]),
+        dtypes=[*REAL, "int32"],
+    ),
+    Row(
+        "MatrixDiagPart",
+        [SQUARES],
+        want=lambda x: np.stack([np.diag(m) for m in x]),
+        dtypes=REAL,
+        id="square",
+    ),
     Row("MatrixSetDiag", [SQUARES, A], want=with_diagonal, dtypes=[*REAL, "complex64"]),
     Row("MatrixSetDiag", [A, np.array([7.0, 8.0])], want=with_diagonal, dtypes=REAL, id="wide"),
     Row("MatrixSetDiag", [B, np.array([7.0, 8.0])], want=with_diagonal, dtypes=REAL, id="high"),
     *(
-        Row("MatrixBandPart", [SQUARES, np.int64(low), np.int64(up)], want=band, dtypes=REAL, id=f"{low}:{up}")
+        Row(
+            "MatrixBandPart",
+            [SQUARES, np.int64(low), np.int64(up)],
+            want=band,
+            dtypes=REAL,
+            id=f"{low}:{up}",
+        )
         for low, up in ((0, 0), (1, -1), (-1, 1), (2, 0))
     ),
     Row("Diag", [np.array([1.0, 2.0, 3.0])], want=np.diag, dtypes=[*FLOATS, "int32", "complex64"]),
@@ -183,11 +224,30 @@ ROWS += [
     Row("Igammac", [P, Q], want=scipy.special.gammaincc, dtypes=REAL, rtol=1e-5),
     Row("IgammaGradA", [P, Q], check=lambda z: None, dtypes=REAL),
     Row("Zeta", [P + 1, Q], want=scipy.special.zeta, dtypes=REAL, grad=(1,), rtol=1e-5),
-    Row("Polygamma", [np.array([1.0, 2.0, 1.0]), Q], want=scipy.special.polygamma, dtypes=REAL, grad=(1,), rtol=1e-4),
-    Row("Betainc", [P, Q, np.array([0.2, 0.5, 0.8])], want=scipy.special.betainc, dtypes=REAL, grad=(2,), rtol=1e-4),
+    Row(
+        "Polygamma",
+        [np.array([1.0, 2.0, 1.0]), Q],
+        want=scipy.special.polygamma,
+        dtypes=REAL,
+        grad=(1,),
+        rtol=1e-4,
+    ),
+    Row(
+        "Betainc",
+        [P, Q, np.array([0.2, 0.5, 0.8])],
+        want=scipy.special.betainc,
+        dtypes=REAL,
+        grad=(2,),
+        rtol=1e-4,
+    ),
     Row("LinSpace", [1.0, 3.0, 5], want=np.linspace(1.0, 3.0, 5), dtypes=REAL),
     Row("LinSpace", [1.0, 3.0, 1], want=np.array([1.0]), dtypes=REAL, id="one"),
-    Row("Bincount", [[1, 3, 1, 0, 9], 5, np.zeros([0])], want=np.array([1, 2, 0, 1, 0]), dtypes=["int32", "float32"]),
+    Row(
+        "Bincount",
+        [[1, 3, 1, 0, 9], 5, np.zeros([0])],
+        want=np.array([1, 2, 0, 1, 0]),
+        dtypes=["int32", "float32"],
+    ),
     Row(
         "Bincount",
         [[1, 3, 1], 4, [0.5, 2.0, 1.0]],

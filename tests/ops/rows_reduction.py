@@ -26,7 +26,9 @@ def over(function: Callable[..., Any], keep: bool = False) -> Callable[..., Any]
 
 
 def truncated_mean(x: Any, axis: Any, keepdims: bool) -> Any:
-    mean = np.mean(x.astype(np.complex128 if x.dtype.kind == "c" else np.float64), axis=axis, keepdims=keepdims)
+    mean = np.mean(
+        x.astype(np.complex128 if x.dtype.kind == "c" else np.float64), axis=axis, keepdims=keepdims
+    )
     return np.trunc(mean) if x.dtype.kind in "iu" else mean
 
 
@@ -41,7 +43,13 @@ def rows(op: str, function: Callable[..., Any], dtypes: list[str]) -> list[Row]:
         Row(op, [X, [0, 2]], want=over(function), dtypes=few, id="two"),
         Row(op, [X, [0, 1, 2]], want=over(function), dtypes=few, id="all"),
         Row(op, [X, -1], {"keep_dims": True}, want=over(function, True), dtypes=few, id="keep"),
-        Row(op, [X, np.array([], np.int32)], want=over(lambda x, axis, keepdims: function(x, axis=axis, keepdims=keepdims)), dtypes=few, id="none"),
+        Row(
+            op,
+            [X, np.array([], np.int32)],
+            want=over(lambda x, axis, keepdims: function(x, axis=axis, keepdims=keepdims)),
+            dtypes=few,
+            id="none",
+        ),
         Row(op, [X, np.array([1], np.int64)], want=over(function), dtypes=few, id="int64"),
     ]
 
@@ -53,9 +61,24 @@ ROWS = [
     *rows("Max", np.max, REALS),
     *rows("Min", np.min, REALS),
     *rows("EuclideanNorm", norm, ["float32", "float64", "complex64"]),
-    Row("Mean", [np.array([-1, -2, -4]), [0]], want=np.array(-2), dtypes=["int32", "int64"], id="negative"),
-    Row("Max", [np.zeros([0, 2]), [0]], want=np.array([-np.inf] * 2), dtypes=["float32"], id="empty", grad=False),
-    Row("Sum", [np.zeros([0, 2]), [0]], want=np.zeros(2), dtypes=["float32"], id="empty", grad=False),
+    Row(
+        "Mean",
+        [np.array([-1, -2, -4]), [0]],
+        want=np.array(-2),
+        dtypes=["int32", "int64"],
+        id="negative",
+    ),
+    Row(
+        "Max",
+        [np.zeros([0, 2]), [0]],
+        want=np.array([-np.inf] * 2),
+        dtypes=["float32"],
+        id="empty",
+        grad=False,
+    ),
+    Row(
+        "Sum", [np.zeros([0, 2]), [0]], want=np.zeros(2), dtypes=["float32"], id="empty", grad=False
+    ),
     Row("All", [TRUTH, [1]], want=np.array([False, True])),
     Row("All", [TRUTH, [0, 1]], {"keep_dims": True}, want=np.array([[False]]), id="keep"),
     Row("Any", [~TRUTH, [1]], want=np.array([True, False])),

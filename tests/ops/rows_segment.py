@@ -52,8 +52,18 @@ ROWS = [
 ]
 LOWEST = {"float32": -np.finfo(np.float32).max, "float64": -np.finfo(np.float64).max}
 ROWS += [
-    Row("UnsortedSegmentSum", [WHOLE, MIXED, 4], want=by_segment(np.sum, 0), dtypes=[*MANY, "complex64"]),
-    Row("UnsortedSegmentProd", [X, MIXED, 4], want=by_segment(np.prod, 1), dtypes=["float32", "float64"]),
+    Row(
+        "UnsortedSegmentSum",
+        [WHOLE, MIXED, 4],
+        want=by_segment(np.sum, 0),
+        dtypes=[*MANY, "complex64"],
+    ),
+    Row(
+        "UnsortedSegmentProd",
+        [X, MIXED, 4],
+        want=by_segment(np.prod, 1),
+        dtypes=["float32", "float64"],
+    ),
     Row(
         "UnsortedSegmentProd",
         [np.array([0.0, 2.0, 3.0, 0.0, 0.0]), np.array([0, 0, 1, 2, 2]), 3],
@@ -69,7 +79,10 @@ ROWS += [
             dtypes=[kind],
             grad_tolerance=1e-4,
         )
-        for op, function, sign in (("UnsortedSegmentMax", np.max, 1), ("UnsortedSegmentMin", np.min, -1))
+        for op, function, sign in (
+            ("UnsortedSegmentMax", np.max, 1),
+            ("UnsortedSegmentMin", np.min, -1),
+        )
         for kind in ("float32", "float64")
     ),
     Row(
@@ -84,14 +97,20 @@ INDICES = np.array([3, 0, 0, 2])
 TARGETS = np.array([0, 0, 1, 2])
 MODES: list[tuple[str, Callable[[int], float]]] = [
     ("SparseSegmentSum", lambda n: 1.0),
-    ("SparseSegmentMean", lambda n: float(n)),
+    ("SparseSegmentMean", float),
     ("SparseSegmentSqrtN", lambda n: float(np.sqrt(n))),
 ]
 ROWS += [
     row
     for op, divide in MODES
     for row in (
-        Row(op, [X, INDICES, TARGETS], want=chosen(divide), dtypes=["float32", "float64"], loose_shape=True),
+        Row(
+            op,
+            [X, INDICES, TARGETS],
+            want=chosen(divide),
+            dtypes=["float32", "float64"],
+            loose_shape=True,
+        ),
         Row(
             f"{op}WithNumSegments",
             [X, INDICES, TARGETS, np.array(5)],
@@ -114,6 +133,12 @@ def spread(divide: Callable[[int], float]) -> Callable[..., Any]:
 
 
 ROWS += [
-    Row(f"{op}Grad", [X[:3], INDICES, TARGETS, 4], want=spread(divide), dtypes=["float32", "float64"], loose_shape=True)
+    Row(
+        f"{op}Grad",
+        [X[:3], INDICES, TARGETS, 4],
+        want=spread(divide),
+        dtypes=["float32", "float64"],
+        loose_shape=True,
+    )
     for op, divide in MODES[1:]
 ]

@@ -95,7 +95,9 @@ def leaves(grouped: Sequence[Any]) -> Iterator[Any]:
 class Node:
     """A node of the row's op in a graph of its own; its inputs are placeholders, constants or variables."""
 
-    def __init__(self, row: Row, grouped: Sequence[Any], shapes: Sequence[Any] | None = None) -> None:
+    def __init__(
+        self, row: Row, grouped: Sequence[Any], shapes: Sequence[Any] | None = None
+    ) -> None:
         self.graph = Graph()
         self.feeds: dict[Tensor, Any] = {}
         cls = registry.lookup(row.op)
@@ -111,7 +113,9 @@ class Node:
                     made.append(self._input(row, arg, item, shape))
                     at += 1
                 tensors.append(made if arg.is_list else made[0])
-            attrs = {k: dtypes.as_dtype(v) if _names_type(cls, k, v) else v for k, v in row.attrs.items()}
+            attrs = {
+                k: dtypes.as_dtype(v) if _names_type(cls, k, v) else v for k, v in row.attrs.items()
+            }
             made_by = getattr(raw, row.op)
             self.result = made_by(*tensors, **attrs, name="node")
         self.operation = self.graph.get_operation_by_name("node")
@@ -146,7 +150,9 @@ def run_kernel(row: Row, node: Node, grouped: Sequence[Any], jit: bool) -> list[
     definition = node.definition
     values = list(grouped)
     if definition.host:
-        return interpreter.flatten(settled(definition.run(interpreter.host_context(**row.host), *values)))
+        return interpreter.flatten(
+            settled(definition.run(interpreter.host_context(**row.host), *values))
+        )
     state = (definition.initial_state(),) if definition.implicit_state else ()
     if not jit:
         xp = interpreter.namespace(definition)
@@ -156,7 +162,9 @@ def run_kernel(row: Row, node: Node, grouped: Sequence[Any], jit: bool) -> list[
     xp = interpreter.jax_numpy()
     import jax
 
-    traced = [i for i, arg in enumerate(definition.input_args) if arg.name not in definition.static_inputs]
+    traced = [
+        i for i, arg in enumerate(definition.input_args) if arg.name not in definition.static_inputs
+    ]
 
     def call(*arrays: Any) -> Any:
         full = list(values)
@@ -228,9 +236,7 @@ def tolerance(row: Row, grouped: Sequence[Any], results: Sequence[Any]) -> tuple
 
 def state_count(definition: Any) -> int:
     """How many leading results are new values of variables or of the implicit state."""
-    written = sum(
-        1 for arg in definition.flat_input_args() if arg.access in ("write", "update")
-    )
+    written = sum(1 for arg in definition.flat_input_args() if arg.access in ("write", "update"))
     return written + (1 if definition.implicit_state else 0)
 
 
@@ -310,7 +316,9 @@ def test_value_under_jit(row: Row, prepared: Any) -> None:
         check_values(row, grouped, node, results)
         return
     plain = run_kernel(row, node, grouped, jit=False)
-    assert [(r.dtype, r.shape) for r in results] == [(np.asarray(r).dtype, np.shape(r)) for r in plain]
+    assert [(r.dtype, r.shape) for r in results] == [
+        (np.asarray(r).dtype, np.shape(r)) for r in plain
+    ]
 
 
 @pytest.mark.parametrize("row", RUNS, ids=ids(RUNS))
@@ -397,7 +405,9 @@ def check_gradient(row: Row, node: Node) -> None:
     for tensor, gradient in zip(inputs, built):
         numeric = central_differences(node, outputs, weights, tensor)
         if gradient is None:
-            np.testing.assert_allclose(numeric, 0.0, atol=1e-6, err_msg=f"no gradient of {tensor.name}")
+            np.testing.assert_allclose(
+                numeric, 0.0, atol=1e-6, err_msg=f"no gradient of {tensor.name}"
+            )
             continue
         if not isinstance(gradient, Tensor):
             from flowmesh.graph.convert import convert_to_tensor

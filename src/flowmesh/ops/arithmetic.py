@@ -57,7 +57,7 @@ class Binary(OpDef, abstract=True):
 
     x, y = Input("T"), Input("T")
     z = Output("T")
-    kernel: ClassVar[Callable[[Any, Any, Any], Any]]
+    kernel: ClassVar[Any]
 
     def infer(self, ctx: Any, x: TensorShape, y: TensorShape) -> TensorShape:
         return broadcast_shapes(x, y)
@@ -235,7 +235,7 @@ class RealDiv(Binary):
 
     T = type_attr(WIDE)
     kernel = staticmethod(_true_quotient)
-    gradient = _quotient_gradient(lambda a, b: raw.RealDiv(a, b))
+    gradient = _quotient_gradient(lambda a, b: raw.RealDiv(a, b, name="RealDiv"))
 
 
 class FloorDiv(Binary):
@@ -263,7 +263,9 @@ class DivNoNan(Binary):
 
     T = type_attr(SAFE)
     kernel = staticmethod(
-        lambda xp, x, y: xp.where(y == 0, xp.zeros_like(y), x / xp.where(y == 0, xp.ones_like(y), y))
+        lambda xp, x, y: xp.where(
+            y == 0, xp.zeros_like(y), x / xp.where(y == 0, xp.ones_like(y), y)
+        )
     )
     gradient = _quotient_gradient(lambda a, b: raw.DivNoNan(a, b, name="div_no_nan"))
 
@@ -321,7 +323,9 @@ class Xdivy(Binary):
 
     T = type_attr(SAFE)
     kernel = staticmethod(
-        lambda xp, x, y: xp.where(x == 0, xp.zeros_like(x), x / xp.where(x == 0, xp.ones_like(y), y))
+        lambda xp, x, y: xp.where(
+            x == 0, xp.zeros_like(x), x / xp.where(x == 0, xp.ones_like(y), y)
+        )
     )
 
     def gradient(self, op: Any, grad: Any) -> Pair:
@@ -465,8 +469,10 @@ def _sum_all(inputs: list[Any]) -> Any:
     for item in inputs[1:]:
         if item.shape != total.shape:
             raise errors.InvalidArgumentError(
-                None, None, f"Inputs to operation must have the same size and shape.  Input 0: "
-                f"{_text(total.shape)} != input {inputs.index(item)}: {_text(item.shape)}"
+                None,
+                None,
+                f"Inputs to operation must have the same size and shape.  Input 0: "
+                f"{_text(total.shape)} != input {inputs.index(item)}: {_text(item.shape)}",
             )
         total = total + item
     return total
@@ -528,4 +534,3 @@ class BroadcastGradientArgs(OpDef):
         except ValueError as error:
             raise errors.InvalidArgumentError(None, None, str(error)) from None
         return np.array(axes[0], s0.dtype), np.array(axes[1], s0.dtype)
-

@@ -31,7 +31,9 @@ def remembered(graph: Any) -> dict[Any, Any]:
 
 
 @contextmanager
-def name_scope(name: str | None, default_name: str = "", values: Sequence[Any] = ()) -> Iterator[str]:
+def name_scope(
+    name: str | None, default_name: str = "", values: Sequence[Any] = ()
+) -> Iterator[str]:
     """The scope that an op function opens: in the graph of `values`, called `name` or else `default_name`.
 
     Gives the scope with its closing slash, which as a node name means exactly the scope's own name.
@@ -169,9 +171,7 @@ class Unbroadcast:
         return sum_to(gradient, axes, shape)
 
 
-def broadcast_axes(
-    x: Sequence[int], y: Sequence[int]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def broadcast_axes(x: Sequence[int], y: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The axes of the broadcast result along which each of two shapes was repeated (size 1 against 1 counts too)."""
     rank = max(len(x), len(y))
     long_x = (1,) * (rank - len(x)) + tuple(x)

@@ -82,8 +82,8 @@ class Bitcast(OpDef):
 
     input = Input("T")
     output = Output("type")
-    T = type_attr((NUMBERS | QUANTIZED))
-    type = type_attr((NUMBERS | QUANTIZED))
+    T = type_attr(NUMBERS | QUANTIZED)
+    type = type_attr(NUMBERS | QUANTIZED)
 
     def infer(self, ctx: Any, input: TensorShape) -> TensorShape:
         before, after = self.attrs["T"].size, self.attrs["type"].size

@@ -17,9 +17,7 @@ from flowmesh.ops.cast import cast
 from flowmesh.ops.reduce_functions import reduction_axes
 
 
-def clip_by_value(
-    t: Any, clip_value_min: Any, clip_value_max: Any, name: str | None = None
-) -> Any:
+def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: str | None = None) -> Any:
     """The elements of `t` limited to [`clip_value_min`, `clip_value_max`] (TensorFlow: `tf.clip_by_value`).
 
     `t`: a Tensor or IndexedSlices; the limits are scalars or broadcast to the shape of `t`. Returns the same kind. Raises
@@ -113,8 +111,9 @@ def clip_by_global_norm(
             constant(np.array(1.0, dtype.as_numpy_dtype), dtype), clip_norm, name="truediv"
         )
         scale = raw.Mul(clip_norm, raw.Minimum(inverse, limit), T=dtype, name="mul")
+        finite = raw.IsFinite(norm)
         nan = constant(np.array(np.nan, dtype.as_numpy_dtype), dtype)
-        scale = raw.Select(raw.IsFinite(norm), scale, nan)
+        scale = raw.Select(finite, scale, nan)
         values = [
             convert_to_tensor(_values(t), name=f"t_{i}") if t is not None else None
             for i, t in enumerate(items)

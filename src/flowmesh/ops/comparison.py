@@ -33,7 +33,7 @@ class _Comparison(OpDef, abstract=True):
     x, y = Input("T"), Input("T")
     z = Output(BOOL)
     NotDifferentiable = True
-    kernel: ClassVar[Callable[[Any, Any, Any], Any]]
+    kernel: ClassVar[Any]
 
     def infer(self, ctx: Any, x: TensorShape, y: TensorShape) -> TensorShape:
         return broadcast_shapes(x, y)
@@ -129,7 +129,7 @@ class _Logical(OpDef, abstract=True):
     x, y = Input(BOOL), Input(BOOL)
     z = Output(BOOL)
     NotDifferentiable = True
-    kernel: ClassVar[Callable[[Any, Any, Any], Any]]
+    kernel: ClassVar[Any]
 
     def infer(self, ctx: Any, x: TensorShape, y: TensorShape) -> TensorShape:
         return broadcast_shapes(x, y)
@@ -201,7 +201,9 @@ class Select(OpDef):
     output = Output("T")
     T = type_attr()
 
-    def infer(self, ctx: Any, condition: TensorShape, t: TensorShape, e: TensorShape) -> TensorShape:
+    def infer(
+        self, ctx: Any, condition: TensorShape, t: TensorShape, e: TensorShape
+    ) -> TensorShape:
         result = merge(t, e)
         if condition.ndims in (None, 0) or result.ndims is None:
             return result
@@ -238,7 +240,9 @@ class SelectV2(OpDef):
     output = Output("T")
     T = type_attr()
 
-    def infer(self, ctx: Any, condition: TensorShape, t: TensorShape, e: TensorShape) -> TensorShape:
+    def infer(
+        self, ctx: Any, condition: TensorShape, t: TensorShape, e: TensorShape
+    ) -> TensorShape:
         return broadcast_shapes(condition, broadcast_shapes(t, e))
 
     def compute(self, xp: Any, condition: Any, t: Any, e: Any) -> Any:

@@ -55,7 +55,9 @@ def _axes_of(a: Any, axes: Any) -> tuple[Any, Any]:
         rank = a.shape.ndims
         if rank is not None:
             if axes > rank:
-                raise ValueError(f"'axes' must not be larger than the number of dimensions of tensor {a}.")
+                raise ValueError(
+                    f"'axes' must not be larger than the number of dimensions of tensor {a}."
+                )
             return list(range(rank - axes, rank)), list(range(axes))
         count = raw.Rank(a)
         start = raw.Sub(count, int(axes), name="sub")
@@ -64,7 +66,11 @@ def _axes_of(a: Any, axes: Any) -> tuple[Any, Any]:
         if len(axes) != 2:
             raise ValueError("'axes' must be an integer or have length 2.")
         pair = [
-            [int(x)] if isinstance(x, (int, np.integer)) else x if isinstance(x, Tensor) else list(x)
+            [int(x)]
+            if isinstance(x, (int, np.integer))
+            else x
+            if isinstance(x, Tensor)
+            else list(x)
             for x in axes
         ]
         if all(isinstance(x, list) for x in pair) and len(pair[0]) != len(pair[1]):
@@ -82,14 +88,15 @@ def _as_matrix(x: Any, axes: Any, first: bool) -> tuple[Any, Any, Any]:
     rank = x.shape.ndims
     if known is not None and isinstance(axes, list):
         axes = [i + rank if i < 0 else i for i in axes]
-        free = [i for i in range(rank) if i not in axes]
-        sizes = [known[i] for i in free]
+        free_axes = [i for i in range(rank) if i not in axes]
+        sizes = [known[i] for i in free_axes]
         rows = int(np.prod(sizes, dtype=np.int64))
         columns = int(np.prod([known[i] for i in axes], dtype=np.int64))
-        order = free + axes if first else axes + free
+        order = free_axes + axes if first else axes + free_axes
         shape = [rows, columns] if first else [columns, rows]
         return reshape(transpose(x, order), np.array(shape, np.int32)), sizes, list(sizes)
     sizes_known = None
+    summed: Any
     if rank is not None and isinstance(axes, list):
         axes = [i + rank if i < 0 else i for i in axes]
         free_axes = [i for i in range(rank) if i not in axes]
@@ -128,9 +135,13 @@ def einsum(equation: str, *inputs: Any, **kwargs: Any) -> Any:
         labels, output = _parse(equation, len(tensors))
         for letters, tensor in zip(labels, tensors):
             if tensor.shape.ndims is not None and tensor.shape.ndims != len(letters):
-                raise ValueError(f"Number of labels {letters!r} does not match the rank of {tensor}")
+                raise ValueError(
+                    f"Number of labels {letters!r} does not match the rank of {tensor}"
+                )
             if len(set(letters)) != len(letters):
-                raise ValueError(f"Subscript not supported: an axis appears more than once: {letters}")
+                raise ValueError(
+                    f"Subscript not supported: an axis appears more than once: {letters}"
+                )
         result, current = tensors[0], labels[0]
         for index in range(1, len(tensors)):
             later = "".join(labels[index + 1 :])
@@ -147,7 +158,9 @@ def _parse(equation: str, count: int) -> tuple[list[str], str]:
         raise ValueError(f"Indices have incorrect format: {equation}")
     labels = match.group(1).split(",")
     if len(labels) != count:
-        raise ValueError(f"Incorrect number of arguments: {count} given, {len(labels)} in {equation!r}")
+        raise ValueError(
+            f"Incorrect number of arguments: {count} given, {len(labels)} in {equation!r}"
+        )
     if match.group(2) is not None:
         output = match.group(2)[2:]
     else:

@@ -15,7 +15,7 @@ from flowmesh.graph.raw import raw
 from flowmesh.ops import kernels
 from flowmesh.ops.building import after, constant, name_scope, shape_of, zeros_like
 from flowmesh.ops.matmul import matmul
-from flowmesh.ops.matrix_functions import adjoint, identity_like
+from flowmesh.ops.matrix_functions import adjoint, eye, identity_like, shape_part
 from flowmesh.ops.shape_rules import at_least, joined, merge, same_size, square
 
 MATRICES = COMPLEX | {float16, float32, float64}
@@ -178,7 +178,9 @@ class MatrixTriangularSolve(OpDef):
 
         def solve(a: Any, b: Any) -> Any:
             flags = {"lower": self.attrs["lower"], "transpose_a": self.attrs["adjoint"]}
-            return lax.linalg.triangular_solve(a, b, left_side=True, conjugate_a=self.attrs["adjoint"], **flags)
+            return lax.linalg.triangular_solve(
+                a, b, left_side=True, conjugate_a=self.attrs["adjoint"], **flags
+            )
 
         return _solved(solve, "", triangle, rhs)
 
@@ -210,7 +212,9 @@ class Cholesky(OpDef):
             return _solved(np.linalg.cholesky, message, input)
         from jax import lax
 
-        return _solved(lambda x: xp.tril(lax.linalg.cholesky(x, symmetrize_input=False)), message, input)
+        return _solved(
+            lambda x: xp.tril(lax.linalg.cholesky(x, symmetrize_input=False)), message, input
+        )
 
     def gradient(self, op: Any, grad: Any) -> tuple[Any]:
         factor = op.outputs[0]
@@ -254,7 +258,7 @@ class Qr(OpDef):
     def gradient(self, op: Any, grad_q: Any, grad_r: Any) -> tuple[Any]:
         q, r = op.outputs
         if q.dtype.is_complex:
-            raise NotImplementedError("QrGrad not implemented for dtype: %s" % q.dtype)
+            raise NotImplementedError(f"QrGrad not implemented for dtype: {q.dtype}")
         key = r.shape.key
         if key is None or key[-2] is None or key[-1] is None or key[-2] != key[-1]:
             raise NotImplementedError(
@@ -328,22 +332,33 @@ def _check_svd_shapes(op: Any) -> None:
         raise NotImplementedError("SVD gradient is not implemented for complex matrices.")
     key = op.inputs[0].shape.key
     if key is None or key[-2] is None or key[-1] is None:
-        raise NotImplementedError("SVD gradient has not been implemented for input with unknown inner matrix shape.")
+        raise NotImplementedError(
+            "SVD gradient has not been implemented for input with unknown inner matrix shape."
+        )
     if op.get_attr("full_matrices") and abs(key[-2] - key[-1]) > 1:
-        raise NotImplementedError("svd gradient is not implemented for abs(m - n) > 1 when full_matrices is True")
+        raise NotImplementedError(
+            "svd gradient is not implemented for abs(m - n) > 1 when full_matrices is True"
+        )
 
 
 def _svd_gradient(s: Any, u: Any, v: Any, spread: Any, grad_u: Any, grad_v: Any, size: int) -> Any:
     """The gradient for matrices that are not higher than wide."""
     values = raw.MatrixDiag(s, name="diag")
     squares = raw.Square(s)
-    gaps = raw.Sub(raw.ExpandDims(squares, -2), raw.ExpandDims(squares, -1), name="sub")
-    gaps = raw.AddV2(gaps, identity_like(gaps), name="add")
-    f = raw.MatrixSetDiag(raw.Reciprocal(gaps), zeros_like(s), name="set_diag")
+    shape = shape_of(s)
+    count = shape_part(shape, -1, 0, shrink_axis_mask=1)
+    batch = shape_part(shape, 0, -1, begin_mask=1)
+    ones = eye(count, batch_shape=batch, dtype=s.dtype.base_dtype)
+    columns_of = raw.ExpandDims(squares, -2)
+    gaps = raw.Sub(columns_of, raw.ExpandDims(squares, -1), name="sub")
+    gaps = raw.Reciprocal(raw.AddV2(gaps, ones, name="add"))
+    f = raw.MatrixSetDiag(gaps, zeros_like(s), name="set_diag")
     inverse = raw.MatrixDiag(raw.Reciprocal(s), name="diag")
     v1, grad_v1 = _columns(v, 0, size), _columns(grad_v, 0, size)
-    turn_u = raw.Mul(f, matmul(u, grad_u, adjoint_a=True), name="mul")
-    turn_v = raw.Mul(f, matmul(v1, grad_v1, adjoint_a=True), name="mul")
+    u_part = matmul(u, grad_u, adjoint_a=True)
+    v_part = matmul(v1, grad_v1, adjoint_a=True)
+    turn_u = raw.Mul(f, u_part, name="mul")
+    turn_v = raw.Mul(f, v_part, name="mul")
     total = raw.AddV2(
         spread, matmul(raw.AddV2(turn_u, adjoint(turn_u), name="add"), values), name="add"
     )
@@ -357,7 +372,9 @@ def _svd_gradient(s: Any, u: Any, v: Any, spread: Any, grad_u: Any, grad_v: Any,
     outside = raw.Sub(weighted, matmul(matmul(weighted, v1), v1, adjoint_b=True), name="sub")
     if v.shape.key[-1] > size:
         extra, grad_extra = _columns(v, size, columns), _columns(grad_v, size, columns)
-        mixed = matmul(matmul(inverse, matmul(v1, grad_extra, adjoint_a=True)), extra, adjoint_b=True)
+        mixed = matmul(
+            matmul(inverse, matmul(v1, grad_extra, adjoint_a=True)), extra, adjoint_b=True
+        )
         outside = raw.Sub(outside, mixed, name="sub")
     return matmul(u, raw.AddV2(inside, outside, name="add"))
 

@@ -128,7 +128,9 @@ class MatrixBandPart(OpDef):
     T = type_attr()
     Tindex = type_attr({int32, int64}, int64)
 
-    def infer(self, ctx: Any, input: TensorShape, lower: TensorShape, upper: TensorShape) -> TensorShape:
+    def infer(
+        self, ctx: Any, input: TensorShape, lower: TensorShape, upper: TensorShape
+    ) -> TensorShape:
         with_rank(lower, 0)
         with_rank(upper, 0)
         return at_least(input, 2)
@@ -136,7 +138,9 @@ class MatrixBandPart(OpDef):
     def compute(self, xp: Any, input: Any, num_lower: Any, num_upper: Any) -> Any:
         rows, columns = input.shape[-2:]
         below = np.arange(rows)[:, None] - np.arange(columns)[None, :]
-        inside = ((num_lower < 0) | (below <= num_lower)) & ((num_upper < 0) | (-below <= num_upper))
+        inside = ((num_lower < 0) | (below <= num_lower)) & (
+            (num_upper < 0) | (-below <= num_upper)
+        )
         return xp.where(inside, input, xp.zeros([], input.dtype))
 
     def gradient(self, op: Any, grad: Any) -> tuple[Any, None, None]:
@@ -221,5 +225,3 @@ def diag(diagonal: Any, name: str | None = None) -> Any:
 def diag_part(input: Any, name: str | None = None) -> Any:
     """The diagonal, of shape `s`, of a tensor of shape `s + s` (TensorFlow: `tf.diag_part`)."""
     return raw.DiagPart(input, name=name)
-
-

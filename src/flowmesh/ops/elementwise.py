@@ -33,7 +33,7 @@ class _Unary(OpDef, abstract=True):
 
     x = Input("T")
     y = Output("T")
-    kernel: ClassVar[Kernel]
+    kernel: ClassVar[Any]
 
     def infer(self, ctx: Any, x: TensorShape) -> TensorShape:
         return x
@@ -49,7 +49,7 @@ class _GradientOf(OpDef, abstract=True):
     y, dy = Input("T"), Input("T")
     z = Output("T")
     T = type_attr(NUMERIC)
-    kernel: ClassVar[Callable[[Any, Any, Any], Any]]
+    kernel: ClassVar[Any]
 
     def infer(self, ctx: Any, y: TensorShape, dy: TensorShape) -> TensorShape:
         return merge(y, dy)
@@ -113,6 +113,15 @@ def _neg_times(slope: Callable[[Any], Any]) -> UnaryGradient:
 def _by_op(op_type: str) -> UnaryGradient:
     """The gradient computed from the output by an op of its own."""
     return lambda op, x, y, grad: getattr(raw, op_type)(y, grad)
+
+
+def _node(op_type: str) -> Callable[..., Any]:
+    """The builder of an op, found when it is called."""
+
+    def build(*inputs: Any) -> Any:
+        return getattr(raw, op_type)(*inputs)
+
+    return build
 
 
 def _one(x: Any) -> Any:
@@ -195,22 +204,22 @@ Square = unary("Square", WITH_INTS, lambda xp, x: x * x, _square_gradient)
 Sqrt = unary("Sqrt", NUMERIC, lambda xp, x: xp.sqrt(x), _by_op("SqrtGrad"))
 Rsqrt = unary("Rsqrt", NUMERIC, kernels.rsqrt, _by_op("RsqrtGrad"))
 Exp = unary("Exp", NUMERIC, lambda xp, x: xp.exp(x), _times(lambda y: y, use_output=True))
-Expm1 = unary("Expm1", NUMERIC, lambda xp, x: xp.expm1(x), _times(lambda x: raw.Exp(x)))
-Log = unary("Log", NUMERIC, lambda xp, x: xp.log(x), _times(lambda x: raw.Reciprocal(x)))
+Expm1 = unary("Expm1", NUMERIC, lambda xp, x: xp.expm1(x), _times(_node("Exp")))
+Log = unary("Log", NUMERIC, lambda xp, x: xp.log(x), _times(_node("Reciprocal")))
 Log1p = unary(
     "Log1p",
     NUMERIC,
     lambda xp, x: xp.log1p(x),
     _times(lambda x: raw.Reciprocal(raw.AddV2(1, x, T=x.dtype.base_dtype, name="add"))),
 )
-Sin = unary("Sin", NUMERIC, lambda xp, x: xp.sin(x), _times(lambda x: raw.Cos(x)))
+Sin = unary("Sin", NUMERIC, lambda xp, x: xp.sin(x), _times(_node("Cos")))
 Cos = unary("Cos", NUMERIC, lambda xp, x: xp.cos(x), _cos_gradient)
 Tan = unary("Tan", WITH_INTS, lambda xp, x: xp.tan(x), _tan_gradient)
 Asin = unary("Asin", WITH_INTS, lambda xp, x: xp.arcsin(x), _times(_asin_slope))
 Acos = unary("Acos", WITH_INTS, lambda xp, x: xp.arccos(x), _neg_times(_asin_slope))
 Atan = unary("Atan", WITH_INTS, lambda xp, x: xp.arctan(x), _times(_atan_slope))
-Sinh = unary("Sinh", NUMERIC, lambda xp, x: xp.sinh(x), _times(lambda x: raw.Cosh(x)))
-Cosh = unary("Cosh", NUMERIC, lambda xp, x: xp.cosh(x), _times(lambda x: raw.Sinh(x)))
+Sinh = unary("Sinh", NUMERIC, lambda xp, x: xp.sinh(x), _times(_node("Cosh")))
+Cosh = unary("Cosh", NUMERIC, lambda xp, x: xp.cosh(x), _times(_node("Sinh")))
 Asinh = unary("Asinh", NUMERIC, lambda xp, x: xp.arcsinh(x), _over("Cosh"))
 Acosh = unary("Acosh", NUMERIC, lambda xp, x: xp.arccosh(x), _over("Sinh"))
 Atanh = unary("Atanh", NUMERIC, lambda xp, x: xp.arctanh(x), _times(_atanh_slope))
@@ -222,7 +231,7 @@ Lgamma = unary(
     "Lgamma",
     FLOATS,
     lambda xp, x: kernels.special(xp, "gammaln", x),
-    _times(lambda x: raw.Digamma(x)),
+    _times(_node("Digamma")),
 )
 Digamma = unary(
     "Digamma",

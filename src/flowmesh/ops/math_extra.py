@@ -77,7 +77,9 @@ class LinSpace(OpDef):
     static_inputs = ("num",)
     NotDifferentiable = True
 
-    def infer(self, ctx: Any, start: TensorShape, stop: TensorShape, num: TensorShape) -> TensorShape:
+    def infer(
+        self, ctx: Any, start: TensorShape, stop: TensorShape, num: TensorShape
+    ) -> TensorShape:
         for shape, what in ((start, "start"), (stop, "stop"), (num, "num")):
             try:
                 with_rank(shape, 0)
@@ -111,7 +113,9 @@ class Bincount(OpDef):
     static_inputs = ("size",)
     NotDifferentiable = True
 
-    def infer(self, ctx: Any, arr: TensorShape, size: TensorShape, weights: TensorShape) -> TensorShape:
+    def infer(
+        self, ctx: Any, arr: TensorShape, size: TensorShape, weights: TensorShape
+    ) -> TensorShape:
         with_rank(size, 0)
         count = ctx.value(1)
         if count is None:
@@ -146,7 +150,9 @@ class HistogramFixedWidth(OpDef):
     dtype = type_attr({int32, int64}, int32)
     static_inputs = ("nbins",)
 
-    def infer(self, ctx: Any, values: TensorShape, limits: TensorShape, nbins: TensorShape) -> TensorShape:
+    def infer(
+        self, ctx: Any, values: TensorShape, limits: TensorShape, nbins: TensorShape
+    ) -> TensorShape:
         if limits.key is not None and limits.key not in ((2,), (None,)):
             raise ValueError(f"Shape of value_range must be [2], not {bracketed(limits)}")
         with_rank(nbins, 0)
@@ -167,9 +173,13 @@ class HistogramFixedWidth(OpDef):
             raise _invalid(f"nbins should be a positive number, but got '{count}'")
         flat = xp.reshape(values, (-1,)).astype(np.float64)
         low, high = value_range[0].astype(np.float64), value_range[1].astype(np.float64)
-        index = xp.clip(xp.floor((flat - low) / ((high - low) / count)), 0, count - 1).astype(np.int32)
+        index = xp.clip(xp.floor((flat - low) / ((high - low) / count)), 0, count - 1).astype(
+            np.int32
+        )
         kind = self.attrs["dtype"].as_numpy_dtype
-        return xp.bincount(index, minlength=count, **({} if kernels.is_numpy(xp) else {"length": count})).astype(kind)
+        return xp.bincount(
+            index, minlength=count, **({} if kernels.is_numpy(xp) else {"length": count})
+        ).astype(kind)
 
 
 class Bucketize(OpDef):
@@ -228,8 +238,9 @@ def bincount(
     """
     with name_scope(name, "bincount"):
         arr = convert_to_tensor(arr, name="arr", dtype=int32)
+        shape = shape_of(arr)
         all_axes = constant(np.array([0], np.int32), int32)
-        filled = raw.Greater(raw.Prod(shape_of(arr), all_axes), 0)
+        filled = raw.Greater(raw.Prod(shape, all_axes), 0)
         nonempty = raw.Cast(filled, DstT=int32)
         axes = (
             raw.Range(0, raw.Rank(arr), 1, name="range")

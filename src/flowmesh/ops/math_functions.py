@@ -42,7 +42,9 @@ realdiv = _function("RealDiv", "realdiv", "`x / y`")
 floormod = _function("FloorMod", "floormod", "The remainder of `x / y` with the sign of `y`")
 mod = _function("FloorMod", "mod", "The remainder of `x / y` with the sign of `y`")
 truncatediv = _function("TruncateDiv", "truncatediv", "`x / y` rounded towards 0")
-truncatemod = _function("TruncateMod", "truncatemod", "The remainder of `x / y` with the sign of `x`")
+truncatemod = _function(
+    "TruncateMod", "truncatemod", "The remainder of `x / y` with the sign of `x`"
+)
 floor_div = _function("FloorDiv", "floor_div", "`x / y` rounded down")
 maximum = _function("Maximum", "maximum", "The larger of `x` and `y`")
 minimum = _function("Minimum", "minimum", "The smaller of `x` and `y`")
@@ -149,12 +151,12 @@ def add_n(inputs: Any, name: str | None = None) -> Any:
     `inputs`: a non-empty list of Tensors or IndexedSlices. Returns a Tensor, the input itself when there is one. Raises ValueError for
     an empty list or shapes that differ, TypeError for dtypes that differ.
     """
-    message = "inputs must be a list of at least one Tensor/IndexedSlices with the same dtype and shape"
+    message = (
+        "inputs must be a list of at least one Tensor/IndexedSlices with the same dtype and shape"
+    )
     if not inputs:
         raise ValueError(message)
-    items = [
-        x if isinstance(x, IndexedSlices) else convert_to_tensor(x) for x in list(inputs)
-    ]
+    items = [x if isinstance(x, IndexedSlices) else convert_to_tensor(x) for x in list(inputs)]
     if len(items) == 1:
         only = items[0]
         values = convert_to_tensor(only) if isinstance(only, IndexedSlices) else only
@@ -180,9 +182,7 @@ def accumulate_n(
     for tensor in tensors:
         merged = merged.merge_with(tensor.shape)
     if tensor_dtype is not None and tensor_dtype != tensors[0].dtype:
-        raise TypeError(
-            f"tensor_dtype is {tensor_dtype}, but input is of type {tensors[0].dtype}"
-        )
+        raise TypeError(f"tensor_dtype is {tensor_dtype}, but input is of type {tensors[0].dtype}")
     if len(tensors) == 1 and name is None:
         return tensors[0]
     if len(tensors) == 1:
@@ -273,4 +273,3 @@ def log_sigmoid(x: Any, name: str | None = None) -> Any:
     with name_scope(name, "LogSigmoid", [x]) as scope:
         x = convert_to_tensor(x, name="x")
         return raw.Neg(raw.Softplus(raw.Neg(x)), name=scope)
-

@@ -162,7 +162,7 @@ class BatchMatMulV2(_BatchMatMul):
         x, y = op.inputs
         grad_x, grad_y = _batch_gradients(op, grad)
         known_x, known_y = static_shape(x), static_shape(y)
-        if known_x is not None and known_y is not None and known_x[:-2] == known_y[:-2]:
+        if known_x is not None and known_x == known_y:
             return grad_x, grad_y
         sx, sy = shape_of(x), shape_of(y)
         rx, ry = raw.BroadcastGradientArgs(_batch_part(sx), _batch_part(sy))

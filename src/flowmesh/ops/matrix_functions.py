@@ -12,17 +12,14 @@ from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.building import constant, filled, name_scope, shape_of
 from flowmesh.ops.fill import ones, zeros
-from flowmesh.ops.math_functions import abs as absolute
-from flowmesh.ops.math_functions import conj
+from flowmesh.ops.math_functions import abs as absolute, conj
 from flowmesh.ops.reduce_functions import reduce_max, reduce_sum
 from flowmesh.ops.transpose import transpose
 
 # -- transposes ------------------------------------------------------------------------------------------
 
 
-def matrix_transpose(
-    a: Any, name: str | None = "matrix_transpose", conjugate: bool = False
-) -> Any:
+def matrix_transpose(a: Any, name: str | None = "matrix_transpose", conjugate: bool = False) -> Any:
     """Matrices [..., m, n] with their last two axes exchanged (TensorFlow: `tf.matrix_transpose`).
 
     Raises ValueError for a tensor of rank below 2.
@@ -56,7 +53,7 @@ def adjoint(matrix: Any, name: str | None = None) -> Any:
 # -- identity matrices -------------------------------------------------------------------------------------
 
 
-def _part(vector: Any, begin: int, end: int, **masks: int) -> Any:
+def shape_part(vector: Any, begin: int, end: int, **masks: int) -> Any:
     """A slice of a shape vector, as a strided slice node."""
     with name_scope("strided_slice") as scope:
         bounds = [
@@ -68,8 +65,8 @@ def _part(vector: Any, begin: int, end: int, **masks: int) -> Any:
 
 def identity_like(matrix: Tensor) -> Any:
     """Identity matrices of the size, batch shape and dtype of `matrix`, built for whatever shape it has at run time."""
-    size = _part(shape_of(matrix), -1, 0, shrink_axis_mask=1)
-    batch = _part(shape_of(matrix), 0, -2, begin_mask=1)
+    size = shape_part(shape_of(matrix), -1, 0, shrink_axis_mask=1)
+    batch = shape_part(shape_of(matrix), 0, -2, begin_mask=1)
     return eye(size, batch_shape=batch, dtype=matrix.dtype.base_dtype)
 
 
@@ -116,10 +113,10 @@ def eye(
                 return raw.MatrixDiag(diagonal, name="diag")
             empty = zeros([*batch, int(num_rows), int(columns)], dtype=kind)
             return raw.MatrixSetDiag(empty, diagonal, name="set_diag")
-        if not isinstance(batch_shape, Tensor):
-            batch = np.array(() if batch_shape is None else batch_shape, np.int32)
-            batch_shape = constant(batch, int32, "shape")
         smaller = raw.Minimum(num_rows, columns)
+        if not isinstance(batch_shape, Tensor):
+            sizes = np.array(() if batch_shape is None else batch_shape, np.int32)
+            batch_shape = constant(sizes, int32, "shape")
         diagonal_shape = _joined(batch_shape, [smaller], "concat")
         if is_square:
             return raw.MatrixDiag(filled(diagonal_shape, 1, kind, "ones"), name="diag")
@@ -158,14 +155,12 @@ def norm(
         keepdims = keep_dims
     matrix = isinstance(axis, (list, tuple)) and len(axis) == 2
     _check_norm(ord, axis, matrix)
-    if isinstance(axis, (list, tuple)) and not matrix:
-        axis = axis[0]
     with name_scope(name, "norm", [tensor]):
         tensor = convert_to_tensor(tensor)
         result = _norm_kept(tensor, ord, axis, matrix)
         if keepdims:
             return result
-        axes = None if axis is None else list(axis) if matrix else [axis]
+        axes = None if axis is None else list(axis) if isinstance(axis, (list, tuple)) else [axis]
         return raw.Squeeze(result, squeeze_dims=axes) if axes else raw.Squeeze(result)
 
 
@@ -179,13 +174,15 @@ def _check_norm(ord: Any, axis: Any, matrix: bool) -> None:
         return
     if isinstance(axis, (list, tuple)) and len(axis) != 1:
         raise ValueError("'axis' must be None, an integer, or a tuple of 2 unique integers")
-    if isinstance(ord, str) and ord != "euclidean" or not isinstance(ord, str) and ord <= 0:
+    if (isinstance(ord, str) and ord != "euclidean") or (not isinstance(ord, str) and ord <= 0):
         raise ValueError(f"'ord' must be a supported vector norm, got {ord}")
 
 
 def _norm_kept(tensor: Any, ord: Any, axis: Any, matrix: bool) -> Any:
     """The norm with its axes kept at size 1."""
-    axes = list(axis) if matrix else axis
+    axes: Any = None
+    if axis is not None:
+        axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
     if ord in ("fro", "euclidean", 2, 2.0):
         if matrix and ord in (2, 2.0):
             return _spectral_norm(tensor, axes)
@@ -193,7 +190,7 @@ def _norm_kept(tensor: Any, ord: Any, axis: Any, matrix: bool) -> Any:
         return raw.Sqrt(reduce_sum(squares, axes, keepdims=True))
     magnitude = absolute(tensor)
     if ord == 1:
-        total = reduce_sum(magnitude, None if axes is None else axes[0] if matrix else axes, keepdims=True)
+        total = reduce_sum(magnitude, None if axes is None else axes[0], keepdims=True)
         return reduce_max(total, axes[1], keepdims=True) if matrix else total
     if ord == np.inf:
         if matrix:
@@ -292,5 +289,3 @@ def self_adjoint_eig(tensor: Any, name: str | None = None) -> Any:
 def self_adjoint_eigvals(tensor: Any, name: str | None = None) -> Any:
     """Eigenvalues, rising, of self-adjoint matrices (TensorFlow: `tf.self_adjoint_eigvals`)."""
     return raw.SelfAdjointEigV2(tensor, compute_v=False, name=name)[0]
-
-

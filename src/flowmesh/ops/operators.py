@@ -14,10 +14,9 @@ from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.building import name_scope
-from flowmesh.ops.comparison import logical_xor
-from flowmesh.ops.math_functions import abs as absolute
-from flowmesh.ops.math_functions import div, floordiv, truediv
-from flowmesh.ops.math_functions import pow as power
+from flowmesh.ops.comparison import logical_not, logical_xor
+from flowmesh.ops.elementwise import negative
+from flowmesh.ops.math_functions import abs as absolute, div, floordiv, pow as power, truediv
 from flowmesh.ops.matmul import matmul
 
 Function = Callable[..., Any]
@@ -58,7 +57,7 @@ def _install(operator: str, function: Function) -> None:
 
 
 def _compare(operator: str, op_type: str) -> None:
-    Tensor._override_operator(operator, lambda x, y: getattr(raw, op_type)(x, y))
+    Tensor._override_operator(operator, lambda x, y: getattr(raw, op_type)(x, y, name=op_type))
 
 
 _install("add", _add)
@@ -77,6 +76,6 @@ _compare("__lt__", "Less")
 _compare("__le__", "LessEqual")
 _compare("__gt__", "Greater")
 _compare("__ge__", "GreaterEqual")
-Tensor._override_operator("__invert__", lambda x: raw.LogicalNot(x))
-Tensor._override_operator("__neg__", lambda x: raw.Neg(x))
+Tensor._override_operator("__invert__", logical_not)
+Tensor._override_operator("__neg__", negative)
 Tensor._override_operator("__abs__", absolute)

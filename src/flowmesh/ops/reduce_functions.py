@@ -23,7 +23,9 @@ def _one_of(new_name: str, new: Any, old_name: str, old: Any) -> Any:
     return old
 
 
-def _arguments(axis: Any, keepdims: Any, reduction_indices: Any, keep_dims: Any) -> tuple[Any, bool]:
+def _arguments(
+    axis: Any, keepdims: Any, reduction_indices: Any, keep_dims: Any
+) -> tuple[Any, bool]:
     """Axis and keepdims under their new or old names."""
     axis = _one_of("axis", axis, "reduction_indices", reduction_indices)
     return axis, bool(_one_of("keepdims", keepdims, "keep_dims", keep_dims))
@@ -58,7 +60,9 @@ def _reduce(op_type: str, x: Any, axis: Any, keepdims: bool, name: str | None) -
     return _scalar_if_all(output, axis, keepdims)
 
 
-def _function(op_type: str, name: str, what: str, dtypes: str = "a numeric tensor") -> Callable[..., Any]:
+def _function(
+    op_type: str, name: str, what: str, dtypes: str = "a numeric tensor"
+) -> Callable[..., Any]:
     def function(
         input_tensor: Any,
         axis: Any = None,

@@ -40,7 +40,9 @@ def normal_axes(axes: Any, rank: int) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def reduced_static_shape(ctx: Any, input: TensorShape, indices: TensorShape, keep: bool) -> TensorShape:
+def reduced_static_shape(
+    ctx: Any, input: TensorShape, indices: TensorShape, keep: bool
+) -> TensorShape:
     """The shape function of all reductions."""
     at_most(indices, 1)
     axes = ctx.value(1)
@@ -56,9 +58,7 @@ def reduced_static_shape(ctx: Any, input: TensorShape, indices: TensorShape, kee
                 f"Invalid reduction dimension {axis} for input with {rank} dimensions."
             )
         gone.add(axis % rank)
-    sizes = [
-        1 if i in gone else size for i, size in enumerate(input.key) if keep or i not in gone
-    ]
+    sizes = [1 if i in gone else size for i, size in enumerate(input.key) if keep or i not in gone]
     return TensorShape.from_key(tuple(sizes))
 
 
@@ -253,7 +253,8 @@ class Prod(_Reduction):
         input_shape = shape_of(x)
         axes = raw.Reshape(op.inputs[1], np.array([-1], np.int32))
         kept = reduced_shape(input_shape, op.inputs[1])
-        grad = raw.Tile(raw.Reshape(grad, kept), _repeats(input_shape, kept))
+        repeats = _repeats(input_shape, kept)
+        grad = raw.Tile(raw.Reshape(grad, kept), repeats)
         # Shapes are worked out on the CPU, where ListDiff has its only kernel.
         with get_default_graph().device("/cpu:0"):
             rank = rank_of(x)
@@ -393,5 +394,3 @@ class Cumprod(_Cumulative):
         scaled = raw.Mul(products, grad, name="mul")
         summed = raw.Cumsum(scaled, axis, exclusive=exclusive, reverse=not reverse)
         return raw.RealDiv(summed, x, name="truediv"), None
-
-

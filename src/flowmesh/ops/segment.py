@@ -61,7 +61,9 @@ def check_segments(ids: Any, rows: int, sorted_ids: bool = True) -> int:
     if not ids.size:
         return 0
     if sorted_ids and (np.any(np.diff(ids) < 0) or ids[0] < 0):
-        raise _invalid("segment ids are not increasing" if ids[0] >= 0 else "segment ids must be >= 0")
+        raise _invalid(
+            "segment ids are not increasing" if ids[0] >= 0 else "segment ids must be >= 0"
+        )
     return int(ids[-1]) + 1
 
 
@@ -132,7 +134,9 @@ class SegmentMean(_Segment):
         divisor = _rowwise(counts.astype(combined.dtype), combined.ndim)
         if kernels.is_integer(combined):
             quotient = combined // divisor
-            return quotient + ((quotient < 0) & (quotient * divisor != combined)).astype(combined.dtype)
+            return quotient + ((quotient < 0) & (quotient * divisor != combined)).astype(
+                combined.dtype
+            )
         return combined / divisor
 
     def gradient(self, op: Any, grad: Any) -> tuple[Any, None]:
@@ -142,7 +146,9 @@ class SegmentMean(_Segment):
         ones = raw.Fill(raw.ExpandDims(raw.Sub(rank, 1, name="sub"), 0), 1)
         shape = raw.ConcatV2([ids_shape, ones], 0, name="concat")
         dtype = grad.dtype.base_dtype
-        counts = raw.SegmentSum(raw.Fill(shape, constant(np.array(1, dtype.as_numpy_dtype), dtype)), ids)
+        counts = raw.SegmentSum(
+            raw.Fill(shape, constant(np.array(1, dtype.as_numpy_dtype), dtype)), ids
+        )
         return _gathered(raw.RealDiv(grad, counts, name="truediv"), ids), None
 
 
@@ -201,7 +207,9 @@ class _UnsortedSegment(OpDef, abstract=True):
         with_rank(num_segments, 0)
         value = ctx.value(2)
         if value is not None and int(value) < 0:
-            raise ValueError(f"Dimension size, given by scalar input 2, must be non-negative but is {value}")
+            raise ValueError(
+                f"Dimension size, given by scalar input 2, must be non-negative but is {value}"
+            )
         if data.key is None or ids.key is None:
             return unknown_shape()
         at_least(data, len(ids.key))
@@ -219,8 +227,10 @@ class _UnsortedSegment(OpDef, abstract=True):
             )
         if kernels.is_numpy(xp):
             _check_range(segment_ids, count)
-        rows = xp.reshape(data, (-1, *data.shape[rank:])) if data.size else xp.zeros(
-            (segment_ids.size, *data.shape[rank:]), data.dtype
+        rows = (
+            xp.reshape(data, (-1, *data.shape[rank:]))
+            if data.size
+            else xp.zeros((segment_ids.size, *data.shape[rank:]), data.dtype)
         )
         start = _neutral(type(self).kind, data.dtype)
         with np.errstate(all="ignore"):
@@ -331,7 +341,9 @@ class UnsortedSegmentMin(_UnsortedSegment):
 def _weights(counts: Any, mode: str, dtype: Any) -> Any:
     """By what a segment's sum is divided."""
     counts = np.maximum(counts, 1)
-    divisor = counts if mode == "mean" else np.sqrt(counts) if mode == "sqrtn" else np.ones_like(counts)
+    divisor = (
+        counts if mode == "mean" else np.sqrt(counts) if mode == "sqrtn" else np.ones_like(counts)
+    )
     return divisor.astype(dtype)
 
 
@@ -341,7 +353,9 @@ class _SparseSegment(OpDef, abstract=True):
     mode: ClassVar[str]
     numpy_only = True
 
-    def infer(self, ctx: Any, data: TensorShape, indices: TensorShape, ids: TensorShape, *more: Any) -> TensorShape:
+    def infer(
+        self, ctx: Any, data: TensorShape, indices: TensorShape, ids: TensorShape, *more: Any
+    ) -> TensorShape:
         at_least(data, 1)
         same_size((with_rank(indices, 1).key or (None,))[0], (with_rank(ids, 1).key or (None,))[0])
         count = None
@@ -366,7 +380,9 @@ class _SparseSegment(OpDef, abstract=True):
             raise _invalid(
                 f"Bad: indices[{wrong[0]}] == {indices[wrong[0]]} out of range [0, {data.shape[0]})"
             )
-        total = scatter_rows(xp, "add", data[indices], segment_ids, count, _neutral("add", data.dtype))
+        total = scatter_rows(
+            xp, "add", data[indices], segment_ids, count, _neutral("add", data.dtype)
+        )
         if type(self).mode == "sum":
             return total
         counts = np.bincount(segment_ids, minlength=count)
@@ -410,7 +426,11 @@ def _sparse(op_type: str, mode: str, allowed: Any, gradient: Any, counted: bool)
     }
     if counted:
         body["num_segments"] = Input("Tnumsegments")
-    body |= {"output": Output("T"), "T": type_attr(allowed), "Tidx": type_attr({int32, int64}, int32)}
+    body |= {
+        "output": Output("T"),
+        "T": type_attr(allowed),
+        "Tidx": type_attr({int32, int64}, int32),
+    }
     if counted:
         body["Tnumsegments"] = type_attr({int32, int64}, int32)
     return type(op_type, (_SparseSegment,), body | {"mode": mode, "gradient": gradient})
@@ -419,7 +439,12 @@ def _sparse(op_type: str, mode: str, allowed: Any, gradient: Any, counted: bool)
 for _type, _mode, _allowed, _build in (
     ("SparseSegmentSum", "sum", REALS, _sparse_sum_gradient),
     ("SparseSegmentMean", "mean", {float32, float64}, _sparse_gradient_by("SparseSegmentMeanGrad")),
-    ("SparseSegmentSqrtN", "sqrtn", {float32, float64}, _sparse_gradient_by("SparseSegmentSqrtNGrad")),
+    (
+        "SparseSegmentSqrtN",
+        "sqrtn",
+        {float32, float64},
+        _sparse_gradient_by("SparseSegmentSqrtNGrad"),
+    ),
 ):
     _sparse(_type, _mode, _allowed, _build, counted=False)
     _sparse(f"{_type}WithNumSegments", _mode, _allowed, _build, counted=True)

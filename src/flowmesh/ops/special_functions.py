@@ -112,11 +112,11 @@ class Polygamma(_Special):
     z = Output("T")
     T = type_attr(WIDE_FLOATS)
 
-    def compute(self, xp: Any, a: Any, x: Any) -> Any:
+    def compute(self, xp: Any, x: Any, y: Any) -> Any:
         from jax import lax
 
-        check_broadcast(a, x)
-        return lax.polygamma(*xp.broadcast_arrays(a, x))
+        check_broadcast(x, y)
+        return lax.polygamma(*xp.broadcast_arrays(x, y))
 
     def gradient(self, op: Any, grad: Any) -> tuple[None, Any]:
         a, x = op.inputs
