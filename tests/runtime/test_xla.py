@@ -170,6 +170,18 @@ def test_large_constants_are_made_by_the_program():
     assert machine.run(graph, [y], {x: np.float32(1)})[0].sum() == 120_000
 
 
+def test_large_constants_are_handed_over():
+    machine = Machine("xla")
+    table = np.arange(40_000, dtype=np.float32).reshape(200, 200)
+    with Graph().as_default() as graph:
+        x = placeholder("x", [2], dtypes.int32)
+        y = raw.GatherV2(const(table), x, np.int32(0), name="y")
+    grew = Counting()
+    (rows,) = machine.run(graph, [y], {x: np.array([3, 7], np.int32)})
+    np.testing.assert_array_equal(rows, table[[3, 7]])
+    assert (grew("compiles"), grew("fallbacks")) == (1, 0)
+
+
 def test_what_cannot_be_traced_is_run_by_numpy():
     machine = Machine("xla")
     with Graph().as_default() as graph:

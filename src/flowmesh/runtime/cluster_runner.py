@@ -100,7 +100,7 @@ class ClusterRunner:
             if isinstance(value, Variable):
                 cell = cells.get(id(value))
                 if cell is None:
-                    cell = cells[id(value)] = Cell(value, None)
+                    cell = cells[id(value)] = Cell(value, None, len(cells))
                 value = cell
             registers[i] = value
         if not program.writes and not program.implicit:
@@ -202,7 +202,7 @@ class ClusterRunner:
         for i in range(len(self.program.inputs)):
             value = registers[i]
             if isinstance(value, Cell):
-                parts.append(cells.index(value))
+                parts.append(value.number)
             elif not is_array(value):
                 return None
             elif i in static:

@@ -36,9 +36,11 @@ class Mode(IntEnum):
 class Cell:
     """A variable during one run of a program."""
 
-    __slots__ = ("value", "variable", "written")
+    __slots__ = ("number", "value", "variable", "written")
 
-    def __init__(self, variable: Variable, value: Any) -> None:
+    def __init__(self, variable: Variable, value: Any, number: int) -> None:
+        """`number` tells the distinct variables of the run apart."""
+        self.number = number
         self.variable = variable
         self.value = value
         self.written = False

@@ -20,6 +20,8 @@ from flowmesh.runtime.values import freeze
 
 _log = logging.getLogger(__name__)
 
+_LARGE_CONSTANT = 16384
+"""Constants of more elements are handed to the program instead of built into it."""
 _FOLD_LIMIT = 4096
 """Known values of more elements than this are computed in the program rather than built into it."""
 
@@ -61,9 +63,8 @@ class CompiledProgram:
         self._device = device
         self._label = label
         self._jax = load_jax()
-        known = {id(cell): k for k, cell in enumerate(cells)}
         self._cell_registers = {
-            i: known[id(registers[i])] for i in program.handles if id(registers[i]) in known
+            i: registers[i].number for i in program.handles if isinstance(registers[i], Cell)
         }
         self._variables = [cell.variable for cell in cells]
         self._read_cells = [k for k, cell in enumerate(cells) if cell.value is not None]
@@ -83,7 +84,25 @@ class CompiledProgram:
         jax_device = device.jax_device()
         self._jax_device = jax_device
         self._default = jax_device == self._jax.devices()[0]
+        self._large = self._large_constants()
+        self._large_values = [
+            self._jax.device_put(program.template[register], jax_device) for register in self._large
+        ]
         self._function: Callable[..., Any] = self._jax.jit(self._traced)
+
+    def _large_constants(self) -> list[int]:
+        """The registers of constants that are arguments of the program."""
+        program = self._program
+        known: set[int] = set()
+        for instruction in program.instructions:
+            if instruction.op in program.folded:
+                known.update(instruction.sources)
+            known.update(instruction.sources[i] for i in instruction.needs_static)
+        return [
+            register
+            for register, value in program.constants
+            if value.size > _LARGE_CONSTANT and register not in known
+        ]
 
     # -- tracing -------------------------------------------------------------------------------------
 
@@ -93,11 +112,11 @@ class CompiledProgram:
         program = self._program
         values = iter(flat)
         registers: list[Any] = list(program.template)
-        for i in self._dynamic:
+        for i in (*self._large, *self._dynamic):
             registers[i] = next(values)
         for i, value in self._static.items():
             registers[i] = value
-        cells = [Cell(variable, None) for variable in self._variables]
+        cells = [Cell(variable, None, k) for k, variable in enumerate(self._variables)]
         for k in self._read_cells:
             cells[k].value = next(values)
         for i, k in self._cell_registers.items():
@@ -127,7 +146,7 @@ class CompiledProgram:
         for register in self._program.output_registers:
             value = registers[register]
             if isinstance(value, Cell):
-                self._results.append(("cell", cells.index(value)))
+                self._results.append(("cell", value.number))
             else:
                 traced, where = put(value)
                 self._results.append(("traced" if traced else "known", where))
@@ -173,7 +192,7 @@ class CompiledProgram:
         self, registers: list[Any], cells: Sequence[Cell], implicit: list[Any]
     ) -> list[Any]:
         """Runs the program; returns the outputs and leaves new values in `cells` and `implicit`."""
-        flat = [self._argument(registers[i]) for i in self._dynamic]
+        flat = [*self._large_values, *(self._argument(registers[i]) for i in self._dynamic)]
         flat += [self._state(cells[k]) for k in self._read_cells]
         flat += [self._argument(state) for state in implicit]
         if self._default:
