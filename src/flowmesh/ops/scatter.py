@@ -301,10 +301,10 @@ def _scatter(
         op = getattr(raw, f"Scatter{suffix}")
         return op(ref, indices, updates, use_locking=use_locking, name=name)
     op = getattr(raw, f"ResourceScatter{suffix}")
-    lazy_read = getattr(ref, "_lazy_read", None)
+    after = getattr(ref, "_after", None)
     node = op(ref.handle, indices, convert_to_tensor(updates, ref.dtype), name=name)
-    if lazy_read is not None:
-        return lazy_read(node)
+    if after is not None:
+        return after(node, True)
     with node.graph.control_dependencies([node]):
         return raw.ReadVariableOp(ref.handle, dtype=ref.dtype)
 
