@@ -17,10 +17,24 @@ from flowmesh.graph.constant_value import constant_value
 from flowmesh.graph.gradients import gradients
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.raw import raw
-from tests.oracle.math_cases import CASES
-from tests.oracle.record_math_graphs import build_case
+from tests.oracle.math_cases import CASES, ERRORS
+from tests.oracle.record_math_graphs import build_case, build_error
 
-MODULES = ["math_functions", "elementwise", "comparison", "reduce_functions", "matmul", "matrix_functions", "diagonal", "contraction", "cast", "clip", "segment_functions", "special_functions", "math_extra"]
+MODULES = [
+    "math_functions",
+    "elementwise",
+    "comparison",
+    "reduce_functions",
+    "matmul",
+    "matrix_functions",
+    "diagonal",
+    "contraction",
+    "cast",
+    "clip",
+    "segment_functions",
+    "special_functions",
+    "math_extra",
+]
 RECORDED = json.loads(
     gzip.decompress(
         (pathlib.Path(__file__).parents[1] / "oracle" / "math_graphs.json.gz").read_bytes()
@@ -55,3 +69,15 @@ def test_graph_is_tensorflows(name: str) -> None:
     made = build_case(namespace(), CASES[name], constant_value)
     assert made["nodes"] == RECORDED[name]["nodes"]
     assert made["gradients"] == RECORDED[name]["gradients"]
+
+
+@pytest.mark.parametrize("name", sorted(ERRORS))
+def test_error_is_tensorflows(name: str) -> None:
+    raised = build_error(namespace(), ERRORS[name])
+    assert _sorted_types(raised) == _sorted_types(RECORDED["errors"][name])
+
+
+def _sorted_types(text: str) -> str:
+    """The list of allowed dtypes has no order with us."""
+    start, mark, types = text.partition("list of allowed values: ")
+    return start + mark + ", ".join(sorted(types.split(", ")))

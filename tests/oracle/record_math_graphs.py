@@ -1,4 +1,4 @@
-"""Records the graphs that TensorFlow 1.15 builds for `math_cases.CASES` into `math_graphs.json.gz`.
+"""Records the graphs and errors of TensorFlow 1.15 for `math_cases.CASES` and `.ERRORS` into `math_graphs.json.gz`.
 
 Run it with a Python that has TensorFlow 1.15: `python tests/oracle/record_math_graphs.py`.
 """
@@ -31,7 +31,7 @@ def build_case(tf, case, value_of):
         inputs = []
         for index, spec in enumerate(specs):
             shape, dtype = spec if isinstance(spec, tuple) else (spec, "float32")
-            inputs.append(tf.placeholder(dtype, shape, name="p%d" % index))
+            inputs.append(tf.placeholder(dtype, shape, name=f"p{index}"))
         result = build(tf, *inputs)
         ys = list(result) if isinstance(result, (list, tuple)) else [result]
         xs = [x for x in inputs if not x.dtype.is_integer]
@@ -42,13 +42,24 @@ def build_case(tf, case, value_of):
     return {"nodes": node_lines(graph.get_operations(), value_of), "gradients": names}
 
 
+def build_error(tf, build):
+    """`Class: message` of the error that a case raises."""
+    with tf.Graph().as_default():
+        try:
+            build(tf, lambda shape, dtype="float32": tf.placeholder(dtype, shape, name="p"))
+        except Exception as error:  # any class may come
+            return f"{type(error).__name__}: {error}"
+    return "no error"
+
+
 def main():
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
-    from math_cases import CASES
+    from math_cases import CASES, ERRORS
     from tensorflow.python.framework.tensor_util import constant_value
 
     recorded = {name: build_case(tf, case, constant_value) for name, case in sorted(CASES.items())}
+    recorded["errors"] = {name: build_error(tf, build) for name, build in sorted(ERRORS.items())}
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "math_graphs.json.gz")
     with open(path, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as out:
         out.write(json.dumps(recorded, indent=0, sort_keys=True).encode())

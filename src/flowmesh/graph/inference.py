@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flowmesh.core.dtypes import DType
-from flowmesh.core.shapes import TensorShape
+from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph import constant_value
 from flowmesh.graph.op_def import OpDef, output_shapes
 from flowmesh.graph.tensor import Tensor
@@ -16,16 +16,30 @@ from flowmesh.graph.tensor import Tensor
 class InferenceContext:
     """The inputs of the node whose shapes are inferred."""
 
-    def __init__(self, inputs: Sequence[Tensor]) -> None:
+    def __init__(self, inputs: Sequence[Tensor], granted: set[int] | None = None) -> None:
+        """`granted`: the inputs whose values may be asked for (None: all); others are noted in `refused`."""
         self.inputs = inputs
+        self.refused: set[int] = set()
+        self.as_shapes: set[int] = set()
+        self._granted = granted
+
+    def _grant(self, index: int) -> bool:
+        if self._granted is None or index in self._granted:
+            return True
+        self.refused.add(index)
+        return False
 
     def value(self, index: int) -> Any:
         """The constant NumPy value of flat input `index`, or None when it is not known at build time."""
-        return constant_value.constant_value(self.inputs[index])
+        return constant_value.constant_value(self.inputs[index]) if self._grant(index) else None
 
     def value_as_shape(self, index: int) -> TensorShape:
         """The partial shape that the shape-valued flat input `index` holds."""
-        return constant_value.constant_value_as_shape(self.inputs[index])
+        self.as_shapes.add(index)
+        if self._grant(index):
+            return constant_value.constant_value_as_shape(self.inputs[index])
+        length = self.inputs[index].shape
+        return unknown_shape(length.as_list()[0] if length.ndims == 1 else None)
 
     def dtype(self, index: int) -> DType:
         """The base dtype of flat input `index`."""
@@ -50,21 +64,50 @@ def _message(error: ValueError, definition: OpDef, name: str, inputs: Sequence[T
     text = str(error)
     if " for '" in text and "(op:" in text:
         return text
-    text = _cpp_words(text)
-    message = f"{text} for '{name}' (op: '{definition.op_type}') with input shapes: " + ", ".join(
-        str(t.shape).replace("(", "[").replace(",)", ")").replace(")", "]").replace(" ", "")
-        if t.shape.ndims is not None
-        else "<unknown>"
-        for t in inputs
+    error, context, granted = _replayed(error, definition, inputs)
+    message = (
+        f"{_cpp_words(str(error))} for '{name}' (op: '{definition.op_type}') with input shapes: "
+        + ", ".join(_brackets(t.shape) for t in inputs)
     )
-    known = []
-    for i, tensor in enumerate(inputs):
-        value = tensor._constant
-        if hasattr(value, "tolist") and getattr(value, "size", 9) <= 8 and value.dtype != object:
-            known.append(f"input[{i}] = <{_flat(value)}>")
-    if known:
-        message += " and with computed input tensors: " + ", ".join(known)
+    values, shapes = [], []
+    for i in sorted(granted):
+        if i in context.as_shapes:
+            shape = constant_value.constant_value_as_shape(inputs[i])
+            if shape.ndims is not None:
+                shapes.append(f"input[{i}] = {_brackets(shape)}")
+            continue
+        value = constant_value.constant_value(inputs[i])
+        if value is not None:
+            values.append(f"input[{i}] = <{_summary(value)}>")
+    if values:
+        message += " and with computed input tensors: " + ", ".join(values)
+    if shapes:
+        message += " and with input tensors computed as partial shapes: " + ",".join(shapes)
     return message + "."
+
+
+def _replayed(
+    error: ValueError, definition: OpDef, inputs: Sequence[Tensor]
+) -> tuple[ValueError, InferenceContext, set[int]]:
+    """(the error, the context, the values known) as TensorFlow meets them: it infers first without any value,
+    then again with those that the shape function asked for."""
+    shapes = [t.shape for t in inputs]
+    granted: set[int] = set()
+    while True:
+        context = InferenceContext(inputs, set(granted))
+        try:
+            definition.infer(context, *definition.group_inputs(shapes))
+        except ValueError as found:
+            return found, context, granted
+        if not context.refused:
+            return error, context, granted
+        granted |= context.refused
+
+
+def _brackets(shape: TensorShape) -> str:
+    if shape.key is None:
+        return "<unknown>"
+    return "[" + ",".join("?" if d is None else str(d) for d in shape.key) + "]"
 
 
 _RANK = re.compile(r"^Shape (\(.*\)) must have rank (at least |at most )?(\d+)$")
@@ -87,10 +130,15 @@ def _cpp_words(text: str) -> str:
             if "?" not in (x, y) and x != y:
                 return (
                     f"Dimension {i} in both shapes must be equal, but are {x} and {y}. "
-                    f"Shapes are [{','.join(a)}] and [{','.join(b)}]"
+                    f"Shapes are [{','.join(a)}] and [{','.join(b)}]."
                 )
     return text
 
 
-def _flat(value: Any) -> str:
-    return str(value.tolist()).replace(",", "")
+def _summary(value: Any) -> str:
+    """The elements of an array, rows in brackets: `1 2`, `[1 2][3 4]`."""
+    if value.ndim == 0:
+        return str(value.tolist())
+    if value.ndim == 1:
+        return " ".join(str(v) for v in value.tolist()[:256])
+    return "".join(f"[{_summary(row)}]" for row in value)

@@ -13,7 +13,7 @@ from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.op_def import Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.ops.building import constant, zeros_like
-from flowmesh.ops.shape_rules import at_least, merge, same_size, with_rank
+from flowmesh.ops.shape_rules import at_least, merge, same_size
 
 DIAGONALS = FLOATS | COMPLEX | {int32, int64}
 
@@ -131,11 +131,13 @@ class MatrixBandPart(OpDef):
     def infer(
         self, ctx: Any, input: TensorShape, lower: TensorShape, upper: TensorShape
     ) -> TensorShape:
-        with_rank(lower, 0)
-        with_rank(upper, 0)
-        return at_least(input, 2)
+        return input
 
     def compute(self, xp: Any, input: Any, num_lower: Any, num_upper: Any) -> Any:
+        if input.ndim < 2:
+            raise errors.InvalidArgumentError(
+                None, None, f"input must be at least 2-dim, received shape: {list(input.shape)}"
+            )
         rows, columns = input.shape[-2:]
         below = np.arange(rows)[:, None] - np.arange(columns)[None, :]
         inside = ((num_lower < 0) | (below <= num_lower)) & (
