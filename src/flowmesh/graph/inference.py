@@ -106,7 +106,7 @@ def _replayed(
 
 def _brackets(shape: TensorShape) -> str:
     if shape.key is None:
-        return "<unknown>"
+        return "?"
     return "[" + ",".join("?" if d is None else str(d) for d in shape.key) + "]"
 
 
