@@ -15,14 +15,13 @@ from flowmesh.core.shapes import TensorShape, scalar, unknown_shape, vector
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output
 from flowmesh.ops import philox
 from flowmesh.resources.manager import Resource
+from flowmesh.resources.messages import dtype_string, shape_string
 from flowmesh.resources.queues import (
     FIFOQueue,
     PaddingFIFOQueue,
     PriorityQueue,
     Queue,
     RandomShuffleQueue,
-    dtype_string,
-    shape_string,
 )
 
 _private_numbers = itertools.count()

@@ -17,7 +17,7 @@ from flowmesh.ops.building import constant, size_of
 from flowmesh.ops.row_updates import check_indices
 from flowmesh.ops.shape_rules import at_least, merge, scalar_input
 from flowmesh.ops.state import counted
-from flowmesh.resources.queues import dtype_string
+from flowmesh.resources.messages import dtype_string
 from flowmesh.resources.variable import Variable
 
 

@@ -21,7 +21,7 @@ from flowmesh.formats.slice_checkpoint import SliceReader
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output
 from flowmesh.ops.io_ops import file_errors
 from flowmesh.ops.shape_rules import same_size, scalar_input, with_rank
-from flowmesh.resources.queues import dtype_string, shape_string
+from flowmesh.resources.messages import dtype_string, shape_string
 
 
 def _invalid(message: str) -> errors.InvalidArgumentError:

@@ -15,7 +15,7 @@ from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.ops.io_ops import file_errors, scalar_text
 from flowmesh.ops.save_restore import slice_shape, texts
 from flowmesh.ops.shape_rules import scalar_input, with_rank
-from flowmesh.resources.queues import dtype_string, shape_string
+from flowmesh.resources.messages import dtype_string, shape_string
 
 
 def _invalid(message: str) -> errors.InvalidArgumentError:

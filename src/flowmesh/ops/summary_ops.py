@@ -16,7 +16,7 @@ from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.ops.io_ops import string_scalar
 from flowmesh.ops.shape_rules import at_least, scalar_input
 from flowmesh.proto.summary_pb2 import Summary
-from flowmesh.resources.queues import shape_string
+from flowmesh.resources.messages import shape_string
 
 
 def _invalid(message: str) -> errors.InvalidArgumentError:

@@ -22,25 +22,12 @@ from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.dtypes import DType
 from flowmesh.core.shapes import TensorShape
 from flowmesh.resources.manager import Resource
+from flowmesh.resources.messages import dtype_string, shape_string
 
 Element: TypeAlias = tuple[Any, ...]
 Progress: TypeAlias = Literal["none", "some", "done"]
 
 _UNBOUNDED = 2**31 - 1
-_SHORT_NAMES = {dtypes.float32: "float", dtypes.float64: "double", dtypes.float16: "half"}
-
-
-def dtype_string(dtype: DType) -> str:
-    """What TensorFlow's runtime calls a dtype in its messages: "float", not "float32"."""
-    return _SHORT_NAMES.get(dtype.base_dtype, dtype.base_dtype.name)
-
-
-def shape_string(shape: TensorShape | Sequence[int | None]) -> str:
-    """A shape as the runtime's messages show it: "[2,?]"."""
-    key = shape.key if isinstance(shape, TensorShape) else tuple(shape)
-    if key is None:
-        return "<unknown>"
-    return f"[{','.join('?' if d is None else str(d) for d in key)}]"
 
 
 @dataclass(eq=False)

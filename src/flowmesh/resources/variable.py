@@ -9,11 +9,7 @@ from flowmesh.core import errors
 from flowmesh.core.dtypes import DType
 from flowmesh.core.shapes import TensorShape
 from flowmesh.resources.manager import DEFAULT_CONTAINER, Resource
-
-
-def _brackets(shape: Any) -> str:
-    """A full shape as messages show it: [2,3]."""
-    return f"[{','.join(map(str, shape))}]"
+from flowmesh.resources.messages import shape_string
 
 
 class Variable(Resource):
@@ -48,7 +44,7 @@ class Variable(Resource):
         self._value: Any = None
 
     def __repr__(self) -> str:
-        state = "uninitialized" if self._value is None else _brackets(self._value.shape)
+        state = "uninitialized" if self._value is None else shape_string(self._value.shape)
         return f"<Variable {self.container}/{self.name} {self.dtype.name} {state}>"
 
     @property
@@ -91,12 +87,11 @@ class Variable(Resource):
         else:
             expected = self.shape
         if not expected.is_compatible_with(TensorShape(shape)):
-            left = ["?" if d is None else d for d in expected.as_list()]
             raise errors.InvalidArgumentError(
                 None,
                 None,
                 "Assign requires shapes of both tensors to match. "
-                f"lhs shape= {_brackets(left)} rhs shape= {_brackets(shape)}",
+                f"lhs shape= {shape_string(expected)} rhs shape= {shape_string(shape)}",
             )
 
     def uninitialized_error(self) -> errors.FailedPreconditionError:
