@@ -11,8 +11,8 @@ import sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import nn_graph_cases  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import nn_graph_cases
+import tensorflow as tf
 
 tf.logging.set_verbosity("ERROR")
 found = {name: nn_graph_cases.describe(tf, build) for name, build in nn_graph_cases.CASES.items()}

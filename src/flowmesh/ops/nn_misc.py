@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core import dtypes
-from flowmesh.core.dtypes import FLOATS, INDEX, NUMBERS, QUANTIZED, float32, int32
+from flowmesh.core.dtypes import FLOATS, INDEX, NUMBERS, QUANTIZED, DType, float32, int32
 from flowmesh.core.shapes import TensorShape
 from flowmesh.graph.constant_value import constant_value
 from flowmesh.graph.convert import convert_to_tensor
@@ -23,6 +23,7 @@ from flowmesh.ops.building import (
     shape_of,
     zeros_like,
 )
+from flowmesh.ops.control_flow import cond
 from flowmesh.ops.kernels import as_type
 from flowmesh.ops.random_ops import random_uniform
 from flowmesh.ops.shape_rules import at_least, same_size, scalar_input, with_rank
@@ -360,15 +361,32 @@ def zero_fraction(value: Any, name: str | None = None) -> Tensor:
     """The fraction of zeros in `value`, a float32 scalar; NaN when it is empty (tf.nn.zero_fraction)."""
     with name_scope(name, "zero_fraction", [value]):
         value = convert_to_tensor(value, name="value")
-        size = raw.Size(value, out_type=dtypes.int64)
-        zero = np.asarray(0, value.dtype.as_numpy_dtype)
-        with name_scope(None, "count_nonzero"):
-            nonzero = raw.Cast(raw.NotEqual(value, zero), DstT=dtypes.int64)
-            count = raw.Sum(nonzero, _axes(nonzero, None), name="nonzero_count")
+        size = _long_size(value)
+        small = raw.LessEqual(size, np.array(int32.max, np.int64))
+        count = cond(
+            small,
+            lambda: raw.Cast(_count_nonzero(value, int32), DstT=dtypes.int64),
+            lambda: _count_nonzero(value, dtypes.int64),
+        )
         with name_scope(None, "counts_to_fraction"):
             zeros = raw.Cast(raw.Sub(size, count, name="sub"), DstT=float32)
             fraction = raw.RealDiv(zeros, raw.Cast(size, DstT=float32), name="truediv")
         return raw.Identity(fraction, name="fraction")
+
+
+def _long_size(value: Any) -> Any:
+    """The number of elements as int64, a constant where it is known."""
+    known = value.shape.num_elements()
+    if known is None:
+        return raw.Size(value, out_type=dtypes.int64)
+    return constant(np.array(known, np.int64), name="Size")
+
+
+def _count_nonzero(value: Any, dtype: DType) -> Tensor:
+    with name_scope(None, "count_nonzero"):
+        zero = constant(np.array(0, value.dtype.as_numpy_dtype), name="zeros")
+        nonzero = raw.Cast(raw.NotEqual(value, zero), DstT=dtype)
+        return raw.Sum(nonzero, _axes(nonzero, None), name="nonzero_count")
 
 
 def in_top_k(predictions: Any, targets: Any, k: Any, name: str | None = None) -> Tensor:

@@ -15,7 +15,8 @@ from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.op_def import Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops.building import after, constant, name_scope, rank_of, shape_of
+from flowmesh.ops.assertions import assert_equal
+from flowmesh.ops.building import after, name_scope, rank_of, shape_of
 from flowmesh.ops.kernels import as_type
 from flowmesh.ops.shape_rules import at_least, same_size, with_rank
 
@@ -366,7 +367,7 @@ def sparse_softmax_cross_entropy_with_logits(
             cost = raw.SparseSoftmaxCrossEntropyWithLogits(precise, labels).loss
             return raw.Cast(cost, DstT=logits.dtype) if narrow else cost
         known = static.is_fully_defined() and logits.shape[:-1].is_fully_defined()
-        with after(*([] if known else [_assert_shapes(labels, logits)])):
+        with after(*_checks(labels, logits, known)):
             classes = _last_size(precise)
             matrix = raw.Reshape(precise, [-1, classes])
             flat = raw.Reshape(labels, np.array([-1], np.int32))
@@ -392,14 +393,13 @@ def _check_sparse(labels: TensorShape, logits: TensorShape) -> None:
         )
 
 
-def _assert_shapes(labels: Any, logits: Any) -> Any:
+def _checks(labels: Any, logits: Any, known: bool) -> list[Any]:
     """An op that fails unless the labels have the shape of the logits without the last dimension."""
-    shape = shape_of(labels)
-    outer = shape_of(logits)[:-1]
-    with name_scope(None, "assert_equal"):
-        equal = raw.All(raw.Equal(shape, outer), constant(np.array([0], np.int32)))
-        told = b"Condition x == y did not hold element-wise:", b"x (labels) = ", b"y (logits) = "
-        return raw.Assert(equal, [told[0], told[1], shape, told[2], outer], name="Assert/Assert")
+    if known:
+        return []
+    shape: Any = shape_of(labels)
+    whole: Any = shape_of(logits)
+    return [assert_equal(shape, whole[:-1])]
 
 
 def _last_size(tensor: Any) -> Any:
