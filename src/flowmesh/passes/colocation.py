@@ -56,6 +56,9 @@ class Colocation:
                     if other is not None:
                         self._join(op, other, override=False)
 
+    def __contains__(self, op: Operation) -> bool:
+        return op in self._parent
+
     def group(self, op: Operation) -> Group:
         """The group of `op`."""
         return self._groups[self._root(op)]

@@ -103,7 +103,7 @@ class _Placer:
 
     def run(self, ops: Sequence[Operation], placed: dict[Operation, str]) -> dict[Operation, str]:
         for op, device in placed.items():
-            if op in self._colocation._parent:
+            if op in self._colocation:
                 self._colocation.group(op).assigned = device
         later: list[Operation] = []
         for op in ops:

@@ -22,7 +22,12 @@ from flowmesh.core import device_spec, errors
 _log = logging.getLogger(__name__)
 
 SIMULATE_VARIABLE = "FLOWMESH_SIMULATE_GPUS"
-_GPU_PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin", "jax_rocm7_plugin", "jax_rocm60_plugin")
+_GPU_PLUGINS = {
+    "jax_cuda13_plugin": "cuda",
+    "jax_cuda12_plugin": "cuda",
+    "jax_rocm7_plugin": "rocm",
+    "jax_rocm60_plugin": "rocm",
+}
 _DEFAULT_MEMORY = 256 << 20
 _MAX_SIMULATED = 64
 
@@ -116,7 +121,7 @@ def _set_memory_variables() -> None:
 def _configure_platforms(jax: Any) -> None:
     """Chooses platforms and numbers of devices; without effect on a JAX that the program itself has started already."""
     if jax.config.jax_platforms is None:
-        jax.config.update("jax_platforms", "cuda,cpu" if gpu_present() else "cpu")
+        jax.config.update("jax_platforms", f"{_gpu_platform()},cpu" if gpu_present() else "cpu")
     try:
         if _settings.cpu_devices > 1:
             jax.config.update("jax_num_cpu_devices", _settings.cpu_devices)
@@ -135,10 +140,16 @@ def gpu_present() -> bool:
         return False
     if not glob.glob("/dev/nvidia[0-9]*") and not os.path.exists("/dev/kfd"):
         return False
-    if any(importlib.util.find_spec(name) for name in _GPU_PLUGINS):
+    if _gpu_platform():
         return True
     _note_missing_plugin()
     return False
+
+
+def _gpu_platform() -> str:
+    """What JAX calls the GPUs that it is installed for, or ""."""
+    found = (platform for name, platform in _GPU_PLUGINS.items() if importlib.util.find_spec(name))
+    return next(found, "")
 
 
 _noted = False
@@ -242,10 +253,12 @@ def _real_gpus(prefix: tuple[str, int, int], limit: int | None, config: Any) -> 
             _settings.memory_fraction = options.per_process_gpu_memory_fraction
             _settings.allow_growth = options.allow_growth
         started_with = _settings.visible
+    jax = load_jax()
     try:
-        found = load_jax().devices("gpu")
+        found = jax.devices("gpu")
     except RuntimeError as error:
         _log.warning("The GPU of this machine cannot be used: %s", error)
+        jax.config.update("jax_platforms", "cpu")
         return []
     indices = list(range(len(found)))
     if wanted and wanted != started_with:
