@@ -135,7 +135,7 @@ def softmax_cross_entropy_with_logits(
             "tf.nn.softmax_cross_entropy_with_logits(logits, labels)",
             "tf.nn.softmax_cross_entropy_with_logits(labels=..., logits=...)",
         )
-        _sentinel, labels, logits = None, labels, _sentinel
+        _sentinel, logits = None, _sentinel
     return nn_softmax.softmax_cross_entropy_with_logits(
         _sentinel=_sentinel, labels=labels, logits=logits, dim=dim, name=name, axis=axis
     )
@@ -150,7 +150,7 @@ def sparse_softmax_cross_entropy_with_logits(
             "tf.nn.sparse_softmax_cross_entropy_with_logits(logits, labels)",
             "tf.nn.sparse_softmax_cross_entropy_with_logits(labels=..., logits=...)",
         )
-        _sentinel, labels, logits = None, labels, _sentinel
+        _sentinel, logits = None, _sentinel
     return nn_softmax.sparse_softmax_cross_entropy_with_logits(
         _sentinel=_sentinel, labels=labels, logits=logits, name=name
     )
@@ -180,7 +180,14 @@ def sigmoid_cross_entropy_with_logits(
     )
 
 
-class SparseTensor(composite.SparseTensor):
+class _AnySparseTensor(type):
+    """`isinstance(x, tf.SparseTensor)` holds for every sparse tensor."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, composite.SparseTensor)
+
+
+class SparseTensor(composite.SparseTensor, metaclass=_AnySparseTensor):
     """A sparse tensor in coordinates; 0.x called `dense_shape` `shape`."""
 
     def __init__(

@@ -8,10 +8,21 @@ from flowmesh.ops.data_flow import (
     QueueBase as QueueBase,
     RandomShuffleQueue as RandomShuffleQueue,
 )
+from flowmesh.ops.decode_csv import (
+    decode_csv as decode_csv,
+)
 from flowmesh.ops.io_ops import (
     matching_files as matching_files,
     read_file as read_file,
     write_file as write_file,
+)
+from flowmesh.ops.string_numbers import (
+    decode_base64 as decode_base64,
+    decode_raw as decode_raw,
+    encode_base64 as encode_base64,
+)
+from flowmesh.training.graph_io import (
+    write_graph as write_graph,
 )
 
 __all__ = [
@@ -19,7 +30,12 @@ __all__ = [
     "PriorityQueue",
     "QueueBase",
     "RandomShuffleQueue",
+    "decode_base64",
+    "decode_csv",
+    "decode_raw",
+    "encode_base64",
     "matching_files",
     "read_file",
     "write_file",
+    "write_graph",
 ]

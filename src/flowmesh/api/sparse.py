@@ -5,6 +5,9 @@ from __future__ import annotations
 from flowmesh.formats.crc import (
     mask as mask,
 )
+from flowmesh.frontend.summary_merge import (
+    merge as merge,
+)
 from flowmesh.graph.composite import (
     SparseTensor as SparseTensor,
 )
@@ -39,8 +42,9 @@ from flowmesh.ops.reshape import (
     expand_dims as expand_dims,
     reshape as reshape,
 )
-from flowmesh.ops.shape_rules import (
-    merge as merge,
+from flowmesh.ops.segment_functions import (
+    segment_mean as segment_mean,
+    segment_sum as segment_sum,
 )
 from flowmesh.ops.split import (
     split as split,
@@ -65,6 +69,8 @@ __all__ = [
     "reduce_max",
     "reduce_sum",
     "reshape",
+    "segment_mean",
+    "segment_sum",
     "softmax",
     "split",
     "transpose",

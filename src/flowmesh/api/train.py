@@ -34,6 +34,24 @@ from flowmesh.proto.tensorflow_server_pb2 import (
 from flowmesh.training.adam import (
     AdamOptimizer as AdamOptimizer,
 )
+from flowmesh.training.checkpoint_management import (
+    checkpoint_exists as checkpoint_exists,
+    generate_checkpoint_state_proto as generate_checkpoint_state_proto,
+    get_checkpoint_mtimes as get_checkpoint_mtimes,
+    get_checkpoint_state as get_checkpoint_state,
+    latest_checkpoint as latest_checkpoint,
+    remove_checkpoint as remove_checkpoint,
+    update_checkpoint_state as update_checkpoint_state,
+)
+from flowmesh.training.checkpoint_reader import (
+    list_variables as list_variables,
+    load_checkpoint as load_checkpoint,
+    load_variable as load_variable,
+)
+from flowmesh.training.coordinator import (
+    Coordinator as Coordinator,
+    LooperThread as LooperThread,
+)
 from flowmesh.training.device_setter import (
     replica_device_setter as replica_device_setter,
 )
@@ -44,6 +62,9 @@ from flowmesh.training.global_step import (
     get_or_create_global_step as get_or_create_global_step,
     global_step as global_step,
 )
+from flowmesh.training.graph_io import (
+    write_graph as write_graph,
+)
 from flowmesh.training.learning_rate_decay import (
     cosine_decay as cosine_decay,
     cosine_decay_restarts as cosine_decay_restarts,
@@ -53,6 +74,9 @@ from flowmesh.training.learning_rate_decay import (
     natural_exp_decay as natural_exp_decay,
     piecewise_constant as piecewise_constant,
     polynomial_decay as polynomial_decay,
+)
+from flowmesh.training.meta_graph import (
+    export_meta_graph as export_meta_graph,
 )
 from flowmesh.training.moving_averages import (
     ExponentialMovingAverage as ExponentialMovingAverage,
@@ -71,6 +95,21 @@ from flowmesh.training.optimizers import (
     ProximalGradientDescentOptimizer as ProximalGradientDescentOptimizer,
     RMSPropOptimizer as RMSPropOptimizer,
 )
+from flowmesh.training.queue_runner import (
+    QueueRunner as QueueRunner,
+    add_queue_runner as add_queue_runner,
+    start_queue_runners as start_queue_runners,
+)
+from flowmesh.training.saver import (
+    Saver as Saver,
+    import_meta_graph as import_meta_graph,
+)
+from flowmesh.training.session_manager import (
+    SessionManager as SessionManager,
+)
+from flowmesh.training.supervisor import (
+    Supervisor as Supervisor,
+)
 
 __all__ = [
     "AdadeltaOptimizer",
@@ -80,6 +119,7 @@ __all__ = [
     "BytesList",
     "ClusterDef",
     "ClusterSpec",
+    "Coordinator",
     "Example",
     "ExponentialMovingAverage",
     "Feature",
@@ -91,27 +131,47 @@ __all__ = [
     "GradientDescentOptimizer",
     "Int64List",
     "JobDef",
+    "LooperThread",
     "MomentumOptimizer",
     "Optimizer",
     "ProximalAdagradOptimizer",
     "ProximalGradientDescentOptimizer",
+    "QueueRunner",
     "RMSPropOptimizer",
+    "Saver",
     "SaverDef",
     "SequenceExample",
     "Server",
     "ServerDef",
+    "SessionManager",
+    "Supervisor",
+    "add_queue_runner",
     "assert_global_step",
+    "checkpoint_exists",
     "cosine_decay",
     "cosine_decay_restarts",
     "create_global_step",
     "exponential_decay",
+    "export_meta_graph",
+    "generate_checkpoint_state_proto",
+    "get_checkpoint_mtimes",
+    "get_checkpoint_state",
     "get_global_step",
     "get_or_create_global_step",
     "global_step",
+    "import_meta_graph",
     "inverse_time_decay",
+    "latest_checkpoint",
     "linear_cosine_decay",
+    "list_variables",
+    "load_checkpoint",
+    "load_variable",
     "natural_exp_decay",
     "piecewise_constant",
     "polynomial_decay",
+    "remove_checkpoint",
     "replica_device_setter",
+    "start_queue_runners",
+    "update_checkpoint_state",
+    "write_graph",
 ]

@@ -1,0 +1,5 @@
+"""What programs use of `tf.contrib`."""
+
+from __future__ import annotations
+
+from flowmesh.api.contrib import framework as framework, learn as learn, util as util
