@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import logging
 import os
-import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,24 +12,12 @@ from google.protobuf import text_format
 
 from flowmesh.core import errors
 from flowmesh.formats.checkpoint import index_path
+from flowmesh.formats.files import write_atomically
 from flowmesh.proto import saver_pb2
 from flowmesh.proto.checkpoint_state_pb2 import CheckpointState
 
 _log = logging.getLogger("flowmesh")
 _STATE_FILE = "checkpoint"
-
-
-def write_atomically(path: str, data: bytes) -> None:
-    """Writes a file so that readers see the old content or all of the new."""
-    temporary = f"{path}.tmp{uuid.uuid4().hex}"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        raise
 
 
 def _text(path: Any) -> str:

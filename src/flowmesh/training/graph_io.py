@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from flowmesh.frontend.meta_graph import write_message
 from flowmesh.graph.graph import Graph
-from flowmesh.training.meta_graph import write_message
 
 
 def write_graph(graph_or_graph_def: Any, logdir: Any, name: str, as_text: bool = True) -> str:

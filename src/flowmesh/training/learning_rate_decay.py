@@ -200,23 +200,23 @@ def piecewise_constant(
         raise ValueError("The length of boundaries should be 1 less than the length of values")
     limits = [convert_to_tensor(b) for b in boundaries]
     choices = [convert_to_tensor(v) for v in values]
+    x = convert_to_tensor(x)
+    for i, limit in enumerate(limits):
+        if limit.dtype.base_dtype == x.dtype.base_dtype:
+            continue
+        if limit.dtype.base_dtype == int32 and x.dtype.base_dtype in (int64, float32, float64):
+            limits[i] = cast(limit, x.dtype.base_dtype)
+        else:
+            raise ValueError(
+                f"Boundaries ({limit.dtype.base_dtype}) must have the same dtype as x ({x.dtype.base_dtype})."
+            )
+    for value in choices[1:]:
+        if value.dtype.base_dtype != choices[0].dtype.base_dtype:
+            raise ValueError(
+                f"Values must have elements all with the same dtype ({choices[0].dtype.base_dtype} vs "
+                f"{value.dtype.base_dtype})."
+            )
     with name_scope(name, "PiecewiseConstant", [x, *limits, *choices]):
-        x = convert_to_tensor(x)
-        for i, limit in enumerate(limits):
-            if limit.dtype.base_dtype == x.dtype.base_dtype:
-                continue
-            if limit.dtype.base_dtype == int32 and x.dtype.base_dtype in (int64, float32, float64):
-                limits[i] = cast(limit, x.dtype.base_dtype)
-            else:
-                raise ValueError(
-                    f"Boundaries ({limit.dtype.base_dtype}) must have the same dtype as x ({x.dtype.base_dtype})."
-                )
-        for value in choices[1:]:
-            if value.dtype.base_dtype != choices[0].dtype.base_dtype:
-                raise ValueError(
-                    f"Values must have elements all with the same dtype ({choices[0].dtype.base_dtype} vs "
-                    f"{value.dtype.base_dtype})."
-                )
         if not limits:
             return choices[0]
         pairs = [

@@ -10,10 +10,11 @@ from typing import Any
 
 from flowmesh.client.session import BaseSession
 from flowmesh.core import errors
+from flowmesh.frontend import collection_protos, meta_graph
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.graph import get_default_graph
 from flowmesh.proto import saver_pb2
-from flowmesh.training import checkpoint_management, collection_protos, meta_graph
+from flowmesh.training import checkpoint_management
 from flowmesh.training.global_step import global_step as global_step_of
 from flowmesh.training.saver_builder import BaseSaverBuilder, BulkSaverBuilder
 

@@ -9,13 +9,13 @@ from typing import Any
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
+from flowmesh.formats.files import write_atomically
+from flowmesh.frontend import collection_protos
 from flowmesh.frontend.naming import name_scope
 from flowmesh.graph import importer, registry, serde
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.graph import Graph, get_default_graph
 from flowmesh.proto import graph_pb2, meta_graph_pb2, op_def_pb2, saver_pb2
-from flowmesh.training import collection_protos
-from flowmesh.training.checkpoint_management import write_atomically
 
 _VERSION = "1.15.0"
 _UNBOUND = "$unbound_inputs_"
