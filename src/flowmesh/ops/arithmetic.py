@@ -21,16 +21,14 @@ from flowmesh.core.dtypes import (
     string,
     uint8,
     uint16,
-    variant,
 )
 from flowmesh.core.shapes import TensorShape, broadcast_shapes
-from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
+from flowmesh.graph.op_def import Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.ops import kernels
 from flowmesh.ops.building import (
     Unbroadcast,
     after,
-    broadcast_axes,
     broadcast_shapes_of,
     conj,
     constant,
@@ -42,7 +40,6 @@ from flowmesh.ops.building import (
     sum_to,
     zeros_like,
 )
-from flowmesh.ops.shape_rules import merge_all
 
 NUMERIC = FLOATS | COMPLEX
 BASIC = NUMERIC | {uint8, int8, int16, int32, int64}
@@ -73,11 +70,12 @@ def check_broadcast(x: Any, y: Any) -> None:
     for p, q in zip(reversed(x.shape), reversed(y.shape)):
         if p != q and p != 1 and q != 1:
             raise errors.InvalidArgumentError(
-                None, None, f"Incompatible shapes: {_text(x.shape)} vs. {_text(y.shape)}"
+                None, None, f"Incompatible shapes: {shape_text(x.shape)} vs. {shape_text(y.shape)}"
             )
 
 
-def _text(shape: tuple[int, ...]) -> str:
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape as kernels' errors write it: `[2,3]`."""
     return "[" + ",".join(map(str, shape)) + "]"
 
 
@@ -459,78 +457,3 @@ class NextAfter(OpDef):
     def compute(self, xp: Any, x1: Any, x2: Any) -> Any:
         check_broadcast(x1, x2)
         return xp.nextafter(x1, x2)
-
-
-# -- sums of many -------------------------------------------------------------------------------------------
-
-
-def _sum_all(inputs: list[Any]) -> Any:
-    total = inputs[0]
-    for item in inputs[1:]:
-        if item.shape != total.shape:
-            raise errors.InvalidArgumentError(
-                None,
-                None,
-                f"Inputs to operation must have the same size and shape.  Input 0: "
-                f"{_text(total.shape)} != input {inputs.index(item)}: {_text(item.shape)}",
-            )
-        total = total + item
-    return total
-
-
-class AddN(OpDef):
-    """The sum of tensors of one shape."""
-
-    inputs = Input("T", number="N")
-    sum = Output("T")
-    N = Attr("int", minimum=1)
-    T = type_attr(kernels.NUMBER_TYPES | {variant})
-
-    def infer(self, ctx: Any, inputs: list[TensorShape]) -> TensorShape:
-        return merge_all(inputs)
-
-    def compute(self, xp: Any, inputs: list[Any]) -> Any:
-        with np.errstate(all="ignore"):
-            return _sum_all(inputs)
-
-    def gradient(self, op: Any, grad: Any) -> list[Any]:
-        return [grad] * len(op.inputs)
-
-
-class AccumulateNV2(OpDef):
-    """The sum of tensors of one shape, which is given as an attr."""
-
-    inputs = Input("T", number="N")
-    sum = Output("T")
-    N = Attr("int", minimum=1)
-    T = type_attr(kernels.NUMBER_TYPES)
-    shape = Attr("shape")
-
-    def infer(self, ctx: Any, inputs: list[TensorShape]) -> TensorShape:
-        return merge_all([*inputs, self.attrs["shape"]])
-
-    def compute(self, xp: Any, inputs: list[Any]) -> Any:
-        with np.errstate(all="ignore"):
-            return _sum_all(inputs)
-
-    def gradient(self, op: Any, grad: Any) -> list[Any]:
-        return [grad] * len(op.inputs)
-
-
-class BroadcastGradientArgs(OpDef):
-    """The axes over which the gradients of two broadcast inputs are summed, from their shapes."""
-
-    s0, s1 = Input("T"), Input("T")
-    r0, r1 = Output("T"), Output("T")
-    T = type_attr({int32, int64}, int32)
-    static_inputs = ("s0", "s1")
-
-    def infer(self, ctx: Any, s0: TensorShape, s1: TensorShape) -> tuple[TensorShape, TensorShape]:
-        return TensorShape([None]), TensorShape([None])
-
-    def compute(self, xp: Any, s0: Any, s1: Any) -> tuple[Any, Any]:
-        try:
-            axes = broadcast_axes(s0.tolist(), s1.tolist())
-        except ValueError as error:
-            raise errors.InvalidArgumentError(None, None, str(error)) from None
-        return np.array(axes[0], s0.dtype), np.array(axes[1], s0.dtype)

@@ -16,10 +16,10 @@ import numpy as np
 from flowmesh.core import dtypes
 from flowmesh.core.dtypes import DType
 from flowmesh.graph import hooks
-from flowmesh.graph.builder import graph_of
 from flowmesh.graph.graph import get_default_graph
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
+from flowmesh.ops.naming import name_scope as name_scope
 
 # What gradients remember of a graph, as long as it lives (TensorFlow keeps the same two tables on the graph).
 _REMEMBERED: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
@@ -28,19 +28,6 @@ _REMEMBERED: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDic
 def remembered(graph: Any) -> dict[Any, Any]:
     """The table of results that gradients compute once per graph and reuse without adding nodes."""
     return _REMEMBERED.setdefault(graph, {})
-
-
-@contextmanager
-def name_scope(
-    name: str | None, default_name: str = "", values: Sequence[Any] = ()
-) -> Iterator[str]:
-    """The scope that an op function opens: in the graph of `values`, called `name` or else `default_name`.
-
-    Gives the scope with its closing slash, which as a node name means exactly the scope's own name.
-    """
-    graph = graph_of(values)
-    with graph.as_default(), graph.name_scope(default_name if name is None else name) as scope:
-        yield scope
 
 
 def constant(value: Any, dtype: DType | None = None, name: str = "Const") -> Tensor:

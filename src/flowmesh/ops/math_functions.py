@@ -80,6 +80,11 @@ def multiply_no_nan(x: Any, y: Any, name: str | None = None) -> Any:
         return raw.MulNoNan(x, y, name=scope)
 
 
+def nextafter(x1: Any, x2: Any, name: str | None = None) -> Any:
+    """The float that follows `x1` on the way to `x2`, element by element (TensorFlow: `tf.math.nextafter`)."""
+    return raw.NextAfter(x1, x2, name=name)
+
+
 # -- division ------------------------------------------------------------------------------------------
 
 

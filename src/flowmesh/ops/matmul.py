@@ -282,3 +282,24 @@ def _batched(a: Any, b: Any, t_a: bool, t_b: bool, adj_a: bool, adj_b: bool, sco
     if t_b:
         b, adj_b = conj(b), True
     return raw.BatchMatMulV2(a, b, adj_x=adj_a, adj_y=adj_b, name=scope)
+
+
+def sparse_matmul(
+    a: Any,
+    b: Any,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    a_is_sparse: bool = False,
+    b_is_sparse: bool = False,
+    name: str | None = None,
+) -> Any:
+    """The float32 product of float32 or bfloat16 matrices with many zeros (TensorFlow: `tf.sparse_matmul`)."""
+    return raw.SparseMatMul(
+        a,
+        b,
+        transpose_a=transpose_a,
+        transpose_b=transpose_b,
+        a_is_sparse=a_is_sparse,
+        b_is_sparse=b_is_sparse,
+        name=name,
+    )
