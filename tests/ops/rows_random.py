@@ -9,6 +9,7 @@ import numpy as np
 from tests.ops.table import Row
 
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
+PAIR = np.int64([3, 2**40])
 SHAPE = np.int32([40, 25])
 
 
@@ -57,6 +58,11 @@ ROWS = [
     ),
     Row("RandomShuffle", [np.arange(50)], {"seed": 1}, check=permuted),
     Row("Multinomial", [LOG_PROBABILITIES, np.int32(100)], {"seed": 2}, check=mostly_last),
+    Row("StatelessRandomUniform", [SHAPE, PAIR], check=inside(0, 1)),
+    Row("StatelessRandomNormal", [SHAPE, PAIR], {"dtype": "float64"}, check=standard),
+    Row("StatelessTruncatedNormal", [SHAPE, PAIR], check=inside(-2, 2)),
+    Row("StatelessRandomUniformInt", [SHAPE, PAIR, 0, 1000], check=inside(0, 999)),
+    Row("StatelessMultinomial", [LOG_PROBABILITIES, np.int32(100), PAIR], check=mostly_last),
     Row(
         "RandomGamma",
         [SHAPE, np.float32([0.5])],

@@ -57,6 +57,25 @@ def cases(tf):
             shape=[100], alpha=np.array([0.3, 1, 2.5, 10], np.float32), **SEEDS
         ),
     )
+    for size in (5, 1000):
+        for kind in ("float32", "float64"):
+            for op in ("RandomUniform", "RandomNormal", "TruncatedNormal"):
+                yield (
+                    f"Stateless{op}-{kind}-{size}",
+                    lambda op=op, kind=kind, size=size: getattr(ops, "Stateless" + op)(
+                        shape=[size], seed=[5, -7], dtype=tf.as_dtype(kind)
+                    ),
+                )
+        yield (
+            f"StatelessRandomUniformInt-int32-{size}",
+            lambda size=size: ops.StatelessRandomUniformInt(
+                shape=[size], seed=[5, -7], minval=-3, maxval=1000
+            ),
+        )
+    yield (
+        "StatelessMultinomial-int64-17",
+        lambda: ops.StatelessMultinomial(logits=LOGITS, num_samples=17, seed=[5, -7]),
+    )
     for op in ("Uniform", "LogUniform"):
         for unique in (False, True):
             for output in range(3):
