@@ -67,6 +67,9 @@ def test_shapes_known_at_run_time_only_are_checked_by_the_kernel() -> None:
                 errors.InvalidArgumentError, match=r"Incompatible shapes: \[3\] vs. \[2\]"
             ):
                 evaluate([result], {x: np.zeros(3, np.float32)})
+        total = raw.AddN([raw.Identity([1.0, 2.0]), x])
+        with pytest.raises(errors.InvalidArgumentError, match=r"Input 0: \[2\] != input 1: \[3\]"):
+            evaluate([total], {x: np.zeros(3, np.float32)})
         product = raw.MatMul(x, [[1.0, 2.0]])
         with pytest.raises(errors.InvalidArgumentError, match="Matrix size-incompatible"):
             evaluate([product], {x: np.zeros([2, 3], np.float32)})

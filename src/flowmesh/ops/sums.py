@@ -18,13 +18,13 @@ from flowmesh.ops.shape_rules import merge_all
 
 def _sum_all(inputs: list[Any]) -> Any:
     total = inputs[0]
-    for item in inputs[1:]:
+    for index, item in enumerate(inputs[1:], 1):
         if item.shape != total.shape:
             raise errors.InvalidArgumentError(
                 None,
                 None,
                 f"Inputs to operation must have the same size and shape.  Input 0: "
-                f"{shape_text(total.shape)} != input {inputs.index(item)}: {shape_text(item.shape)}",
+                f"{shape_text(total.shape)} != input {index}: {shape_text(item.shape)}",
             )
         total = total + item
     return total
