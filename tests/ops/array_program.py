@@ -20,7 +20,41 @@ from flowmesh.graph.op_def import DEAD, HostContext
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 
-_FIRST = ["constant", "placeholder", "identity", "shape_ops", "reshape", "transpose", "concat", "split", "stack", "pad", "sequence", "fill", "slicing", "gather", "scatter_nd", "reverse", "unique", "dynamic", "top_k", "space", "masks", "sparse_values", "control", "control_flow", "assertions", "logging_ops", "py_func", "strings", "string_numbers", "string_split", "string_regex", "string_hash", "decode_csv"]
+_FIRST = [
+    "constant",
+    "placeholder",
+    "identity",
+    "shape_ops",
+    "reshape",
+    "transpose",
+    "concat",
+    "split",
+    "stack",
+    "pad",
+    "sequence",
+    "fill",
+    "slicing",
+    "gather",
+    "scatter_nd",
+    "reverse",
+    "unique",
+    "dynamic",
+    "top_k",
+    "space",
+    "masks",
+    "sparse_values",
+    "control",
+    "control_flow",
+    "assertions",
+    "logging_ops",
+    "py_func",
+    "strings",
+    "string_numbers",
+    "string_split",
+    "string_regex",
+    "string_hash",
+    "decode_csv",
+]
 _RENAMED = {"slice": "slice_", "control_flow_with_dependencies": "with_dependencies"}
 
 

@@ -6,7 +6,7 @@ import os
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np
 import tensorflow as tf
-from array_cases import CASES
+from array_cases import BUILD_ERRORS, CASES, RUN_ERRORS
 from tensorflow.python.ops import control_flow_ops
 
 tf.switch = control_flow_ops.switch
@@ -20,9 +20,7 @@ def attr_text(value):
 
 
 def node(op):
-    attrs = {
-        k: attr_text(v) for k, v in sorted(op.node_def.attr.items()) if k not in SKIPPED_ATTRS
-    }
+    attrs = {k: attr_text(v) for k, v in sorted(op.node_def.attr.items()) if k not in SKIPPED_ATTRS}
     shapes = []
     for tensor in op.outputs:
         shapes.append(tensor.shape.as_list() if tensor.shape.dims is not None else None)
@@ -58,7 +56,7 @@ def record(source):
         scope = {"tf": tf, "np": np}
         exec(source, scope)
         nodes = [node(op) for op in graph.get_operations()]
-        fetches = [f for f in scope["out"]]
+        fetches = list(scope["out"])
         values = []
         if fetches:
             with tf.Session() as session:
@@ -66,7 +64,28 @@ def record(source):
     return {"nodes": nodes, "values": values}
 
 
+def record_error(source, run):
+    with tf.Graph().as_default():
+        scope = {"tf": tf, "np": np}
+        try:
+            exec(source, scope)
+            if run:
+                with tf.Session() as session:
+                    session.run(scope["out"], scope.get("feed"))
+        except Exception as error:
+            text = getattr(error, "message", None) or str(error)
+            if run:
+                text = text.split("\n")[0].split(" [[")[0].split("[[{{")[0].strip()
+            return {"type": type(error).__name__, "message": text}
+    raise AssertionError("no error: " + source)
+
+
 if __name__ == "__main__":
+    errors = {name: record_error(source, False) for name, source in BUILD_ERRORS.items()}
+    run_errors = {name: record_error(source, True) for name, source in RUN_ERRORS.items()}
+    with open("array_errors.json", "w") as handle:
+        json.dump({"build": errors, "run": run_errors}, handle, indent=1, sort_keys=True)
+        handle.write("\n")
     recorded = {name: record(source) for name, source in CASES.items()}
     with open("array_cases.json", "w") as handle:
         json.dump(recorded, handle, indent=None, separators=(",", ":"), sort_keys=True)

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core import errors
+from flowmesh.core.dtypes import int32, int64
 from flowmesh.core.shapes import TensorShape, unknown_shape
 
 Dims = list[int | None]
+INDEX = (int32, int64)
 
 
 def invalid(message: str) -> errors.InvalidArgumentError:

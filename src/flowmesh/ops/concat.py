@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core.dtypes import INDEX, int32
+from flowmesh.core.dtypes import int32
 from flowmesh.core.shapes import TensorShape, as_shape, unknown_shape
 from flowmesh.graph.composite import IndexedSlices
 from flowmesh.graph.constant_value import constant_value
@@ -16,6 +16,7 @@ from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.array_support import (
+    INDEX,
     dims_of,
     ints,
     invalid,
@@ -32,36 +33,32 @@ from flowmesh.ops.shape_ops import rank as rank_tensor, shape as shape_tensor, s
 def concat_shapes(shapes: Sequence[TensorShape], axis: int | None) -> TensorShape:
     """The shape of a concatenation along `axis` (None: not known yet)."""
     ranks = [s.ndims for s in shapes if s.ndims is not None]
+    if not ranks:
+        return unknown_shape()
+    if 0 in ranks:
+        raise ValueError("Can't concatenate scalars (use tf.stack instead)")
+    for s in shapes:
+        with_rank(s, ranks[0])
     if axis is None:
-        if not ranks:
-            return unknown_shape()
-        if 0 in ranks:
-            raise ValueError("Can't concatenate scalars (use tf.stack instead)")
-        for s in shapes:
-            with_rank(s, ranks[0])
         return unknown_shape(rank=ranks[0])
     need = axis + 1 if axis >= 0 else -axis
-    result: TensorShape | None = None
+    before: TensorShape | None = None
+    after = before
     total: int | None = 0
     for s in reversed(shapes):
-        if s.ndims == 0:
-            raise ValueError("Can't concatenate scalars (use tf.stack instead)")
         with_rank_at_least(s, need)
         dims = dims_of(s)
         if dims is None:
             total = None
             continue
-        size = dims[axis]
-        total = None if total is None or size is None else total + size
-        dims[axis] = None
-        rest = shape_of(dims)
-        result = rest if result is None else merge_shapes(rest, result)
-    if result is None:
+        at = axis % len(dims)
+        total = None if total is None or dims[at] is None else total + (dims[at] or 0)
+        head, tail = shape_of(dims[:at]), shape_of(dims[at + 1 :])
+        before = head if before is None else merge_shapes(head, before)
+        after = tail if after is None else merge_shapes(tail, after)
+    if before is None or after is None:
         return unknown_shape()
-    dims = dims_of(result)
-    assert dims is not None
-    dims[axis] = total
-    return shape_of(dims)
+    return before.concatenate([total]).concatenate(after)
 
 
 def _concatenate(xp: Any, axis: Any, values: Sequence[Any]) -> Any:

@@ -97,7 +97,7 @@ def group(*inputs: Any, **kwargs: Any) -> Operation:
         for value in _flat(inputs):
             if not hasattr(value, "device"):
                 raise TypeError(
-                    f"Expected tf.Tensor or tf.Operation. Received {value} with type {type(value)}"
+                    f"Expected tf.group() expected Tensor arguments not '{value}' with type '{type(value)}'"
                 )
             by_device.setdefault(value.device, []).append(value)
         if len(by_device) == 1:

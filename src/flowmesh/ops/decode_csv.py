@@ -58,7 +58,7 @@ class DecodeCSV(OpDef):
     records = Input(string)
     record_defaults = Input(types="OUT_TYPE")
     output = Output(types="OUT_TYPE")
-    OUT_TYPE = Attr("list(type)", allowed={float32, float64, int32, int64, string}, minimum=1)
+    OUT_TYPE = Attr("list(type)", allowed=(float32, float64, int32, int64, string), minimum=1)
     field_delim = Attr("string", b",")
     use_quote_delim = Attr("bool", True)
     na_value = Attr("string", b"")

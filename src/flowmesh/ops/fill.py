@@ -10,8 +10,6 @@ import numpy as np
 
 from flowmesh.core import dtypes
 from flowmesh.core.dtypes import (
-    COMPLEX as _COMPLEX,
-    FLOATS,
     INDEX,
     DType,
     bool,
@@ -100,18 +98,23 @@ class ZerosLike(OpDef):
         return xp.zeros(x.shape, self.attrs["T"].as_numpy_dtype)
 
 
-_ONES = (
-    FLOATS
-    | _COMPLEX
-    | {
-        dtypes.int8,
-        dtypes.uint8,
-        dtypes.int16,
-        dtypes.uint16,
-        dtypes.int32,
-        dtypes.int64,
-        bool,
-    }
+_ONES = tuple(
+    getattr(dtypes, name)
+    for name in [
+        "bfloat16",
+        "float16",
+        "float32",
+        "float64",
+        "int8",
+        "uint8",
+        "int16",
+        "uint16",
+        "int32",
+        "int64",
+        "complex64",
+        "complex128",
+        "bool",
+    ]
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core.dtypes import INDEX, int32, int64
+from flowmesh.core.dtypes import int32, int64
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.composite import IndexedSlices
 from flowmesh.graph.constant_value import constant_value
@@ -15,7 +15,15 @@ from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops.array_support import dims_of, first_bad_index, invalid, merge_shapes, shape_of
+from flowmesh.ops.array_support import (
+    INDEX,
+    dims_of,
+    first_bad_index,
+    invalid,
+    merge_shapes,
+    shape_of,
+    with_rank_at_least,
+)
 from flowmesh.ops.concat import concat
 from flowmesh.ops.fill import ones, zeros
 from flowmesh.ops.naming import name_scope
@@ -96,6 +104,7 @@ class GatherV2(OpDef):
     def infer(
         self, ctx: Any, params: TensorShape, indices: TensorShape, axis: TensorShape
     ) -> TensorShape:
+        with_rank_at_least(params, 1)
         dims, more, at = dims_of(params), dims_of(indices), ctx.value(2)
         batch = self.attrs["batch_dims"]
         if at is None:

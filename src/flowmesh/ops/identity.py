@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core.dtypes import FLOATS
+from flowmesh.core.dtypes import bfloat16, float16, float32, float64
 from flowmesh.core.shapes import TensorShape, as_shape
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops.array_support import invalid, merge_shapes
+from flowmesh.ops.array_support import brackets, invalid, merge_shapes
 
 
 class _Pass(OpDef, abstract=True):
@@ -115,7 +115,8 @@ class EnsureShape(OpDef):
         shape = self.attrs["shape"]
         if not shape.is_compatible_with(input.shape):
             raise invalid(
-                f"Shape of tensor {list(input.shape)} is not compatible with expected shape {shape}."
+                f"Shape of tensor {list(input.shape)} is not compatible with expected shape "
+                f"{brackets(shape.key)}."
             )
         return input
 
@@ -128,7 +129,7 @@ class CheckNumerics(_Pass):
 
     tensor = Input("T")
     output = Output("T")
-    T = type_attr(FLOATS)
+    T = type_attr((bfloat16, float16, float32, float64))
     message = Attr("string")
     stateful = True
     numpy_only = True
@@ -142,7 +143,7 @@ class CheckNumerics(_Pass):
             if bad
         ]
         if found:
-            told = " and ".join(found) + (" values" if len(found) == 2 else "")
+            told = " and ".join(found) + " values"
             raise invalid(f"{self.attrs['message'].decode()} : Tensor had {told}")
         return inputs[0]
 

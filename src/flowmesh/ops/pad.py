@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core.dtypes import INDEX, int32
+from flowmesh.core.dtypes import int32
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.composite import IndexedSlices
 from flowmesh.graph.constant_value import constant_value
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops.array_support import dims_of, ints, invalid, shape_of, with_rank
+from flowmesh.ops.array_support import INDEX, dims_of, ints, invalid, shape_of, with_rank
 from flowmesh.ops.sequence import range as range_tensor
 from flowmesh.ops.shape_ops import rank as rank_tensor, shape as shape_tensor, size as size_tensor
 from flowmesh.ops.stack import stack
@@ -32,10 +32,13 @@ class Tile(OpDef):
     def infer(self, ctx: Any, input: TensorShape, multiples: TensorShape) -> TensorShape:
         with_rank(multiples, 1)
         times = ctx.value_as_shape(1)
-        rank = times.ndims if times.ndims is not None else input.ndims
+        rank = input.ndims if input.ndims is not None else times.ndims
         if rank is None:
             return unknown_shape()
-        dims, counts = dims_of(with_rank(input, rank)), dims_of(times)
+        length = dims_of(multiples)
+        if length is not None and length[0] not in (None, rank):
+            raise ValueError(f"Shape must be rank {rank} but is rank {length[0]}")
+        dims, counts = dims_of(input), dims_of(times)
         if dims is None or counts is None:
             return unknown_shape(rank=rank)
         return shape_of([_times(d, m) for d, m in zip(dims, counts)])

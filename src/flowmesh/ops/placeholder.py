@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowmesh.core import dtypes
 from flowmesh.core.shapes import TensorShape, as_shape, unknown_shape
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops.array_support import invalid
+from flowmesh.ops.array_support import invalid, merge_shapes
 
 
-def _not_fed(definition: OpDef) -> Any:
+def _not_fed(definition: OpDef, name: str) -> Any:
     dtype, shape = definition.attrs["dtype"], definition.attrs["shape"]
-    kind = (
-        dtype.name
-        if dtype.name not in ("float32", "float64")
-        else {"float32": "float"}.get(dtype.name, "double")
-    )
-    told = f" and shape {_printed(shape)}" if shape.key is not None and shape.key else ""
-    return invalid(f"You must feed a value for placeholder tensor with dtype {kind}{told}")
+    kind = {"float32": "float", "float64": "double", "float16": "half"}.get(dtype.name, dtype.name)
+    told = f" and shape {_printed(shape)}" if shape.key else ""
+    return invalid(f"You must feed a value for placeholder tensor '{name}' with dtype {kind}{told}")
 
 
 def _printed(shape: TensorShape) -> str:
@@ -33,13 +28,14 @@ class Placeholder(OpDef):
     output = Output("dtype")
     dtype = type_attr()
     shape = Attr("shape", unknown_shape())
-    stateful = False
+    devices = ("CPU", "GPU")
 
     def infer(self, ctx: Any) -> TensorShape:
         return self.attrs["shape"]
 
-    def compute(self, xp: Any) -> Any:
-        raise _not_fed(self)
+    def run(self, ctx: Any) -> Any:
+        """Raises InvalidArgumentError: a placeholder that runs has not been fed."""
+        raise _not_fed(self, ctx.name)
 
 
 class PlaceholderV2(OpDef):
@@ -48,12 +44,14 @@ class PlaceholderV2(OpDef):
     output = Output("dtype")
     dtype = type_attr()
     shape = Attr("shape")
+    devices = ("CPU", "GPU")
 
     def infer(self, ctx: Any) -> TensorShape:
         return self.attrs["shape"]
 
-    def compute(self, xp: Any) -> Any:
-        raise _not_fed(self)
+    def run(self, ctx: Any) -> Any:
+        """Raises InvalidArgumentError: a placeholder that runs has not been fed."""
+        raise _not_fed(self, ctx.name)
 
 
 class PlaceholderWithDefault(OpDef):
@@ -66,8 +64,7 @@ class PlaceholderWithDefault(OpDef):
 
     def infer(self, ctx: Any, input: TensorShape) -> TensorShape:
         shape: TensorShape = self.attrs["shape"]
-        if not shape.is_compatible_with(input):
-            raise ValueError(f"Shapes {input} and {shape} are not compatible")
+        merge_shapes(input, shape)
         return shape
 
     def compute(self, xp: Any, input: Any) -> Any:
@@ -86,7 +83,7 @@ def placeholder(dtype: Any, shape: Any = None, name: str | None = None) -> Tenso
 
     Running it unfed raises InvalidArgumentError.
     """
-    return raw.Placeholder(dtype=dtypes.as_dtype(dtype), shape=as_shape(shape), name=name)
+    return raw.Placeholder(dtype=dtype, shape=shape, name=name)
 
 
 def placeholder_with_default(input: Any, shape: Any, name: str | None = None) -> Tensor:

@@ -58,27 +58,31 @@ class _Registry:
 _registry = _Registry()
 
 
-def _converted(value: Any, dtype: DType) -> np.ndarray:
+def _converted(value: Any, dtype: DType, number: int, token: str) -> np.ndarray:
+    """One result of a function as an array of the dtype that was announced."""
     if dtype == dtypes.string:
         return to_array(value, dtypes.string)
     array = np.asarray(value)
     wanted = np.dtype(dtype.as_numpy_dtype)
-    if array.dtype != wanted:
-        if array.dtype == np.float64 and not isinstance(value, (np.ndarray, np.generic)):
-            return array.astype(wanted)
-        raise errors.InvalidArgumentError(
-            None,
-            None,
-            f"returns {_name(array)} but expects {dtype.name}",
-        )
-    return array
+    if array.dtype == wanted:
+        return array
+    raise errors.InvalidArgumentError(
+        None,
+        None,
+        f"{number}-th value returned by {token} is {_name(array)}, but expects {_spelled(dtype.name)}",
+    )
 
 
 def _name(array: np.ndarray) -> str:
     try:
-        return dtypes.as_dtype(array.dtype).name
+        return _spelled(dtypes.as_dtype(array.dtype).name)
     except TypeError:
         return str(array.dtype)
+
+
+def _spelled(name: str) -> str:
+    """A dtype's name as TensorFlow's runtime writes it."""
+    return {"float32": "float", "float64": "double"}.get(name, name)
 
 
 def _mapped(error: Exception, token: str) -> Exception:
@@ -113,38 +117,25 @@ class _Calls(OpDef, abstract=True):
         except Exception as error:
             raise _mapped(error, token) from error
         wanted = self.attrs["Tout"]
-        if result is None or (isinstance(result, (list, tuple)) and not result):
-            items: list[Any] = []
-        elif isinstance(result, (list, tuple)):
-            items = list(result) if len(wanted) != 1 or len(result) == 1 else [result]
-        else:
-            items = [result]
+        items: list[Any] = [] if result is None else [result]
+        if isinstance(result, (list, tuple)):
+            items = list(result)
         if len(items) != len(wanted):
             raise errors.InvalidArgumentError(
                 None,
                 None,
                 f"{token} returns {len(items)} values, but expects to see {len(wanted)} values.",
             )
-        outputs = []
-        for i, (value, dtype) in enumerate(zip(items, wanted)):
-            try:
-                outputs.append(_converted(value, dtype))
-            except errors.InvalidArgumentError as error:
-                raise errors.InvalidArgumentError(
-                    None,
-                    None,
-                    f"{i}-th value returned by {token} {error.message[8:]}"
-                    if error.message.startswith("returns ")
-                    else error.message,
-                ) from None
+        outputs = [
+            _converted(v, dtype, i, token) for i, (v, dtype) in enumerate(zip(items, wanted))
+        ]
         return (outputs,)
 
 
 def _argument(value: Any) -> Any:
-    """A value as the function sees it: strings as arrays of bytes, scalars of strings as bytes."""
-    if isinstance(value, np.ndarray) and value.dtype == np.object_ and value.ndim == 0:
-        return value.item()
-    return np.asarray(value)
+    """A value as the function sees it: a NumPy scalar (bytes for a string) or array."""
+    array = np.asarray(value)
+    return array[()] if array.ndim == 0 else array
 
 
 class PyFunc(_Calls):

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core.dtypes import INDEX, int32
+from flowmesh.core.dtypes import int32
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops.array_support import Dims, brackets, dims_of, ints, invalid, shape_of
+from flowmesh.ops.array_support import INDEX, Dims, brackets, dims_of, ints, invalid, shape_of
 from flowmesh.ops.shape_ops import shape as shape_tensor
 
 
@@ -161,9 +161,9 @@ class Squeeze(OpDef):
 
     def _dropped(self, rank: int) -> set[int]:
         dropped = set()
-        for at in self.attrs["squeeze_dims"]:
+        for i, at in enumerate(self.attrs["squeeze_dims"]):
             if not -rank <= at < rank:
-                raise ValueError(f"squeeze_dims[{at}] not in [{-rank},{rank}).")
+                raise ValueError(f"squeeze_dims[{i}] not in [{-rank},{rank}).")
             dropped.add(at % rank)
         return dropped
 
@@ -214,7 +214,7 @@ def reshape(tensor: Any, shape: Any, name: str | None = None) -> Tensor:
 def _one_of(new_name: str, new: Any, old_name: str, old: Any) -> Any:
     if old is not None:
         if new is not None:
-            raise ValueError(f"Cannot specify both '{new_name}' and '{old_name}'")
+            raise ValueError(f"Cannot specify both '{old_name}' and '{new_name}'")
         return old
     return new
 

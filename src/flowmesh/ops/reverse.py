@@ -7,17 +7,23 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core import dtypes
-from flowmesh.core.dtypes import COMPLEX, INDEX, bool, int32, int64, string
+from flowmesh.core.dtypes import bool, int32, int64, string
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops.array_support import dims_of, ints, invalid, merge_dim, shape_of, with_rank
+from flowmesh.ops.array_support import INDEX, dims_of, ints, invalid, merge_dim, shape_of, with_rank
 
-_REVERSIBLE = (
-    {getattr(dtypes, n) for n in ["uint8", "int8", "uint16", "int16", "int32", "int64"]}
-    | {dtypes.float16, dtypes.float32, dtypes.float64, bool, string}
-    | COMPLEX
+_INTS = tuple(
+    getattr(dtypes, n) for n in ["uint8", "int8", "uint16", "int16", "int32", "int64", "bool"]
+)
+_REST = (
+    dtypes.float16,
+    dtypes.float32,
+    dtypes.float64,
+    dtypes.complex64,
+    dtypes.complex128,
+    string,
 )
 
 
@@ -26,7 +32,7 @@ class Reverse(OpDef):
 
     tensor, dims = Input("T"), Input(bool)
     output = Output("T")
-    T = type_attr(_REVERSIBLE)
+    T = type_attr((*_INTS, *_REST))
     static_inputs = ("dims",)
 
     def infer(self, ctx: Any, tensor: TensorShape, dims: TensorShape) -> TensorShape:
@@ -54,7 +60,7 @@ class ReverseV2(OpDef):
     tensor, axis = Input("T"), Input("Tidx")
     output = Output("T")
     Tidx = type_attr(INDEX, int32)
-    T = type_attr(_REVERSIBLE | {dtypes.bfloat16})
+    T = type_attr((*_INTS, dtypes.bfloat16, *_REST))
     static_inputs = ("axis",)
 
     def infer(self, ctx: Any, tensor: TensorShape, axis: TensorShape) -> TensorShape:

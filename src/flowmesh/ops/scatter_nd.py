@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core.dtypes import INDEX
 from flowmesh.core.shapes import TensorShape
 from flowmesh.graph.op_def import Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.array_support import (
+    INDEX,
     dims_of,
     first_bad_index,
     ints,

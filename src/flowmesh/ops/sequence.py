@@ -38,7 +38,7 @@ class Range(OpDef):
 
     start, limit, delta = Input("Tidx"), Input("Tidx"), Input("Tidx")
     output = Output("Tidx")
-    Tidx = type_attr({bfloat16, float32, float64, int32, int64}, int32)
+    Tidx = type_attr((bfloat16, float32, float64, int32, int64), int32)
     NotDifferentiable = True
     static_inputs = ("start", "limit", "delta")
 
@@ -90,7 +90,7 @@ class OneHot(OpDef):
     output = Output("T")
     axis = Attr("int", -1)
     T = type_attr()
-    TI = type_attr({uint8, int32, int64}, int64)
+    TI = type_attr((uint8, int32, int64), int64)
     NotDifferentiable = True
     static_inputs = ("depth",)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core import dtypes
-from flowmesh.core.dtypes import INDEX, int32
+from flowmesh.core.dtypes import int32
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph import hooks
 from flowmesh.graph.composite import SparseTensor
@@ -15,7 +15,7 @@ from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops.array_support import invalid, shape_of
+from flowmesh.ops.array_support import INDEX, invalid, shape_of
 from flowmesh.ops.constant import constant
 from flowmesh.ops.naming import name_scope
 

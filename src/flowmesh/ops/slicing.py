@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core.dtypes import INDEX
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.array_support import (
+    INDEX,
     Dims,
     dims_of,
     ints,
@@ -296,11 +296,10 @@ class StridedSlice(OpDef):
     ) -> TensorShape:
         for shape in (begin, end, strides):
             with_rank(shape, 1)
-        values = [ctx.value(i) for i in (1, 2, 3)]
-        dims = dims_of(input)
-        if values[2] is None or dims is None:
+        steps, dims = ctx.value(3), dims_of(input)
+        if steps is None or dims is None:
             return unknown_shape()
-        _, lengths, layout = _plan(self, values[0], values[1], values[2], dims)
+        _, lengths, layout = _plan(self, ctx.value(1), ctx.value(2), steps, dims)
         return shape_of(_output_dims(layout, lengths))
 
     def compute(self, xp: Any, input: Any, begin: Any, end: Any, strides: Any) -> Any:

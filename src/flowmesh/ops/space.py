@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core.dtypes import INDEX, int32
+from flowmesh.core.dtypes import int32
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.constant_value import constant_value
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops.array_support import Dims, ints, invalid, shape_of, with_rank
+from flowmesh.ops.array_support import INDEX, Dims, ints, invalid, shape_of, with_rank
 from flowmesh.ops.constant import constant
 
 _FORMATS = (b"NHWC", b"NCHW", b"NCHW_VECT_C")

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core import dtypes
-from flowmesh.core.dtypes import INDEX, int64
+from flowmesh.core.dtypes import int64
 from flowmesh.core.shapes import TensorShape
 from flowmesh.graph.composite import SparseTensor
 from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops.array_support import ints, invalid, zeros_of
+from flowmesh.ops.array_support import INDEX, ints, invalid, zeros_of
 from flowmesh.ops.placeholder import placeholder
 
 
@@ -42,7 +42,11 @@ def _check_order(matrix: np.ndarray, dims: list[int]) -> None:
                 f"indices[{i}] = [{shown}] is out of bounds: need 0 <= index < [{','.join(map(str, dims))}]"
             )
         if previous is not None and at <= previous:
-            why = "is repeated" if at == previous else "is out of order"
+            why = (
+                "is repeated"
+                if at == previous
+                else "is out of order. Many sparse ops require sorted indices.\n    Use `tf.sparse.reorder` to create a correctly ordered copy.\n\n"
+            )
             raise invalid(f"indices[{i}] = [{shown}] {why}")
         previous = at
 
@@ -147,9 +151,12 @@ def sparse_placeholder(dtype: Any, shape: Any = None, name: str | None = None) -
     elif isinstance(shape, Tensor):
         rank = shape.shape.as_list()[0] if shape.shape.ndims == 1 else None
     else:
-        sizes = [-1 if d is None else int(d) for d in TensorShape(shape).as_list()]
+        sizes = TensorShape(shape).as_list()
         rank = len(sizes)
-        shape = convert_to_tensor(np.array(sizes, np.int64), name=shape_name)
+        if None in sizes:
+            shape = placeholder(int64, [rank], shape_name)
+        else:
+            shape = convert_to_tensor(np.array(sizes, np.int64), name=shape_name)
     return SparseTensor(
         values=placeholder(dtype, [None], f"{name}/values" if name is not None else None),
         indices=placeholder(int64, [None, rank], f"{name}/indices" if name is not None else None),

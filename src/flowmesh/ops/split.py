@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core.dtypes import INDEX, int32, int64
+from flowmesh.core.dtypes import int32, int64
 from flowmesh.core.shapes import TensorShape, dimension_value, unknown_shape
 from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops.array_support import dims_of, ints, invalid, shape_of, with_rank
+from flowmesh.ops.array_support import INDEX, dims_of, ints, invalid, shape_of, with_rank
 
 
 def _checked_axis(axis: int, rank: int) -> int:
@@ -42,7 +42,10 @@ class Split(OpDef):
             )
         size = dims[at]
         if size is not None and size % count:
-            raise ValueError(f"Dimension size must be evenly divisible by {count} but is {size}")
+            raise ValueError(
+                f"Dimension size must be evenly divisible by {count} but is {size}\n\t"
+                "Number of ways to split should evenly divide the split dimension"
+            )
         dims[at] = None if size is None else size // count
         return [[shape_of(dims)] * count]
 
@@ -104,10 +107,8 @@ class SplitV(OpDef):
         if whole is None:
             return [None if s == -1 else s for s in sizes]
         if (-1 not in sizes and known != whole) or known > whole:
-            raise ValueError(
-                "Sum of output sizes must match the size of the original Tensor along the split dimension "
-                "or the sum of the positive sizes must be less if it contains a -1"
-            )
+            pieces = ",".join("?" if s == -1 else str(s) for s in sizes)
+            raise ValueError(f"can't split axis of size {whole} into pieces of size [{pieces}]")
         return [whole - known if s == -1 else s for s in sizes]
 
     def compute(self, xp: Any, value: Any, size_splits: Any, split_dim: Any) -> Any:
@@ -153,7 +154,8 @@ def split(
         return raw.Split(axis, value, num_split=int(dimension_value(num_or_size_splits)), name=name)
     if sizes.shape.ndims == 0:
         raise ValueError(
-            "Rank-0 tensors are not supported as the num_or_size_splits argument to split."
+            "Rank-0 tensors are not supported as the num_or_size_splits argument to split. Argument provided: "
+            f"{num_or_size_splits}"
         )
     if num is None:
         shape = sizes.shape

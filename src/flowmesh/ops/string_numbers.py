@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core import dtypes
-from flowmesh.core.dtypes import COMPLEX, bool, float32, float64, int32, int64, string
+from flowmesh.core.dtypes import float32, float64, int32, int64, string
 from flowmesh.core.shapes import TensorShape
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
@@ -17,16 +17,36 @@ from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.array_support import invalid
 from flowmesh.ops.string_support import as_bytes, map_strings, strings
 
-_PRINTABLE = {dtypes.int8, dtypes.int16, int32, int64, float32, float64, bool} | COMPLEX
-_RAW = (
-    {dtypes.float16, float32, float64, int32, dtypes.uint16, dtypes.uint8}
-    | {
-        dtypes.int16,
-        dtypes.int8,
-        int64,
-        bool,
-    }
-    | COMPLEX
+_PRINTABLE = tuple(
+    getattr(dtypes, n)
+    for n in [
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "complex64",
+        "complex128",
+        "float32",
+        "float64",
+        "bool",
+    ]
+)
+_RAW = tuple(
+    getattr(dtypes, n)
+    for n in [
+        "float16",
+        "float32",
+        "float64",
+        "int32",
+        "uint16",
+        "uint8",
+        "int16",
+        "int8",
+        "int64",
+        "complex64",
+        "complex128",
+        "bool",
+    ]
 )
 
 
@@ -107,7 +127,7 @@ class StringToNumber(OpDef):
 
     string_tensor = Input(string)
     output = Output("out_type")
-    out_type = type_attr({float32, float64, int32, int64}, float32)
+    out_type = type_attr((float32, float64, int32, int64), float32)
     numpy_only = True
     NotDifferentiable = True
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core.dtypes import INDEX, int32, string
+from flowmesh.core.dtypes import int32, string
 from flowmesh.core.shapes import TensorShape, broadcast_shapes, unknown_shape
 from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops.array_support import dims_of, ints, invalid, merge_shapes, shape_of
+from flowmesh.ops.array_support import INDEX, dims_of, ints, invalid, merge_shapes, shape_of
 from flowmesh.ops.constant import constant
 from flowmesh.ops.naming import name_scope
 from flowmesh.ops.shape_ops import rank as rank_tensor
@@ -83,7 +83,7 @@ class ReduceJoin(OpDef):
         for d in ints(axes):
             if not -len(dims) <= d < len(dims):
                 raise ValueError(
-                    f"Invalid reduction dimension {d} for input with {len(dims)} dimensions"
+                    f"Invalid reduction dimension {d} for input with {len(dims)} dimensions."
                 )
             named.add(d % len(dims))
         if self.attrs["keep_dims"]:

@@ -132,8 +132,11 @@ def _python_array(value: Any, dtype: DType | None) -> np.ndarray:
     """The array of a scalar or nested list; floats become float32 and ints int32 when `dtype` is open."""
     _check_compatible(value, dtype)
     if dtype == dtypes.string or (dtype is None and _has_text(value)):
-        if dtype is None:
-            _check_compatible(value, dtypes.string)
+        if dtype is None and not all(_fits_text(leaf) for leaf in _leaves(value)):
+            raise TypeError(
+                f"Failed to convert object of type {type(value)} to Tensor. Contents: {value}. "
+                "Consider casting elements to a supported type."
+            )
         return _string_array(value)
     value = _plain(value)
     wanted = _dense_dims(value)
@@ -145,6 +148,11 @@ def _python_array(value: Any, dtype: DType | None) -> np.ndarray:
         raise OverflowError(f"Value {value!r} does not fit into a tensor of {name}") from None
     except ValueError as error:
         raise ValueError(_not_dense(value, wanted[:1], wanted)) from error
+    if array.dtype == object:
+        raise TypeError(
+            f"Failed to convert object of type {type(value)} to Tensor. Contents: {value}. "
+            "Consider casting elements to a supported type."
+        )
     if list(array.shape) != wanted:
         raise ValueError(_not_dense(value, array.shape, wanted))
     return array if dtype is not None else _narrow(array)

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core import dtypes
-from flowmesh.core.dtypes import INDEX, int32
+from flowmesh.core.dtypes import int32
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.op_def import Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops.array_support import dims_of, ints, invalid, shape_of, with_rank
+from flowmesh.ops.array_support import INDEX, dims_of, ints, invalid, shape_of, with_rank
 from flowmesh.ops.naming import name_scope
 from flowmesh.ops.shape_ops import rank_internal
 
