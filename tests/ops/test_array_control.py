@@ -257,7 +257,7 @@ def test_py_func_results_are_checked() -> None:
     assert wrong.op.type == "PyFunc"
     with pytest.raises(
         errors.InvalidArgumentError,
-        match="0-th value returned by pyfunc_[0-9]+ is int32, but expects float",
+        match=r"0-th value returned by pyfunc_[0-9]+ is int32, but expects float",
     ):
         evaluate(wrong)
     many = py_func.py_func(lambda x: (x, x), [one], [dtypes.float32])
