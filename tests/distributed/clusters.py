@@ -69,7 +69,9 @@ class Client:
         self._sent = graph.last_id
         self._open = True
 
-    def run(self, *fetches: str, feed: Any = None, targets: Sequence[str] = (), **kwargs: Any) -> Any:
+    def run(
+        self, *fetches: str, feed: Any = None, targets: Sequence[str] = (), **kwargs: Any
+    ) -> Any:
         """The value of one fetch, or a list of several."""
         if self.graph.last_id > self._sent:
             self.master.extend_session(self.handle, self.graph, self._sent)
@@ -98,7 +100,9 @@ def variable(name: str, value: Any, device: str = "") -> None:
     """A float variable `name` in the default graph, with 'name/init' to set it and 'name/read'."""
     graph = raw_graph()
     with graph.device(device):
-        ref = raw.VariableV2(shape=list(value.shape), dtype=dtypes.float32, shared_name=name, name=name)
+        ref = raw.VariableV2(
+            shape=list(value.shape), dtype=dtypes.float32, shared_name=name, name=name
+        )
         raw.Assign(ref, value, name=f"{name}/init")
         raw.Identity(ref, name=f"{name}/read")
 

@@ -93,13 +93,37 @@ def test_a_graph_may_grow(connect: Connect, graph: Graph) -> None:
         (["y:3"], [], {}, errors.InvalidArgumentError, "output index too large, must be < 1"),
         ([], ["q", "r"], {}, errors.NotFoundError, "Some target nodes not found: q,r "),
         (["y:0"], [], {"q:0": X}, errors.NotFoundError, "unable to find feed output q:0"),
-        (["y:0"], [], {"x:0": np.int64([1, 2])}, errors.InvalidArgumentError, "Feed x:0 is of type int64"),
-        (["y:0"], [], {}, errors.InvalidArgumentError, "You must feed a value for placeholder tensor 'x'"),
-        (["v/read:0"], [], {}, errors.FailedPreconditionError, "Attempting to use uninitialized value v"),
+        (
+            ["y:0"],
+            [],
+            {"x:0": np.int64([1, 2])},
+            errors.InvalidArgumentError,
+            "Feed x:0 is of type int64",
+        ),
+        (
+            ["y:0"],
+            [],
+            {},
+            errors.InvalidArgumentError,
+            "You must feed a value for placeholder tensor 'x'",
+        ),
+        (
+            ["v/read:0"],
+            [],
+            {},
+            errors.FailedPreconditionError,
+            "Attempting to use uninitialized value v",
+        ),
     ],
 )
 def test_errors_arrive_with_class_and_text(
-    connect: Connect, graph: Graph, fetches: list[str], targets: list[str], feed: dict, kind: type, text: str
+    connect: Connect,
+    graph: Graph,
+    fetches: list[str],
+    targets: list[str],
+    feed: dict,
+    kind: type,
+    text: str,
 ) -> None:
     client = connect(graph)
     with pytest.raises(kind) as caught:
@@ -287,7 +311,9 @@ def test_placement_errors(connect: Connect, graph: Graph) -> None:
     with graph.device("/job:nowhere"):
         raw.NoOp(name="lost")
     client = connect(graph)
-    with pytest.raises(errors.InvalidArgumentError, match="lost.*was explicitly assigned to /job:nowhere"):
+    with pytest.raises(
+        errors.InvalidArgumentError, match="lost.*was explicitly assigned to /job:nowhere"
+    ):
         client.run(targets=["lost"])
 
 
