@@ -255,6 +255,8 @@ def crop_to_bounding_box(
         begin = _vector(0, offset_height, offset_width, 0)
         size = _vector(-1, target_height, target_width, -1)
         window = raw.Slice(image, begin, size)
+        known = [v if _known(v) else None for v in (target_height, target_width)]
+        window.set_shape([image.shape[0], *known, image.shape[3]])
         return _single(window) if single else window
 
 
