@@ -16,6 +16,7 @@ ROWS = [
         "RefSwitch",
         "Merge",
         "RefMerge",
+        "RefIdentity",
         "Assert",
         "Print",
         "PrintV2",

@@ -59,11 +59,19 @@ def test_references_switch_as_references() -> None:
         pred, lambda: raw.Assign(var, [1.0, 2.0]), lambda: raw.AssignAdd(var, [3.0, 4.0])
     )
     types = {op.type for op in result.graph.get_operations()}
-    assert {"RefSwitch", "RefMerge"} <= types or "RefSwitch" in types
+    assert {"RefSwitch", "RefMerge"} <= types
     switches = [op for op in result.graph.get_operations() if op.type == "RefSwitch"]
     assert [op.inputs[0].name for op in switches] == ["v:0", "v:0"]
     assert result.op.type == "RefMerge"
     assert result.dtype == dtypes.float32_ref
+
+
+def test_reference_that_waits() -> None:
+    var = raw.VariableV2(shape=[2], dtype=dtypes.float32, name="v")
+    waiting = control.with_dependencies([control.no_op(name="first")], var)
+    assert waiting.op.type == "RefIdentity"
+    assert waiting.dtype == dtypes.float32_ref
+    assert [op.name for op in waiting.op.control_inputs] == ["first"]
 
 
 def test_cond_runs_one_branch() -> None:

@@ -7,12 +7,36 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core import errors
+from flowmesh.core import dtypes, errors
 from flowmesh.core.dtypes import int32, int64
 from flowmesh.core.shapes import TensorShape, unknown_shape
 
 Dims = list[int | None]
 INDEX = (int32, int64)
+NUMERIC_KINDS = tuple(
+    getattr(dtypes, name)
+    for name in [
+        "float32",
+        "float64",
+        "int32",
+        "uint8",
+        "int16",
+        "int8",
+        "complex64",
+        "int64",
+        "qint8",
+        "quint8",
+        "qint32",
+        "bfloat16",
+        "uint16",
+        "complex128",
+        "float16",
+        "uint32",
+        "uint64",
+        "bool",
+    ]
+)
+"""Every dtype of numbers, and bool, in the order in which TensorFlow lists them."""
 
 
 def invalid(message: str) -> errors.InvalidArgumentError:

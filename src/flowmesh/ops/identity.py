@@ -50,6 +50,23 @@ class IdentityN(OpDef):
         return grads
 
 
+class RefIdentity(OpDef):
+    """The reference `input`."""
+
+    input = Input("T", ref=True)
+    output = Output("T", ref=True, alias="input")
+    T = type_attr()
+
+    def infer(self, ctx: Any, input: TensorShape) -> TensorShape:
+        return input
+
+    def compute(self, xp: Any, input: Any) -> Any:
+        return ()
+
+    def gradient(self, op: Any, grad: Any) -> Any:
+        return grad
+
+
 class Snapshot(_Pass):
     """A copy of the input."""
 

@@ -12,6 +12,7 @@ from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.array_support import (
     INDEX,
+    NUMERIC_KINDS,
     dims_of,
     first_bad_index,
     ints,
@@ -161,7 +162,7 @@ class ScatterNdNonAliasingAdd(_OnTensor):
 
     input, indices, updates = Input("T"), Input("Tindices"), Input("T")
     output = Output("T")
-    T = type_attr()
+    T = type_attr(NUMERIC_KINDS)
     Tindices = type_attr(INDEX)
 
     def gradient(self, op: Any, grad: Any) -> Any:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core import dtypes
-from flowmesh.core.dtypes import NUMBERS, QUANTIZED, bool, int32, int64
+from flowmesh.core.dtypes import bool, int32, int64
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.op_def import Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops.array_support import INDEX, ints, invalid, with_rank
+from flowmesh.ops.array_support import INDEX, NUMERIC_KINDS, ints, invalid, with_rank
 from flowmesh.ops.naming import name_scope
 
 _BOTH = ("CPU", "GPU")
@@ -24,7 +24,7 @@ class Where(OpDef):
 
     input = Input("T")
     index = Output(int64)
-    T = type_attr(NUMBERS | QUANTIZED | {bool}, bool)
+    T = type_attr(NUMERIC_KINDS, bool)
     numpy_only = True
     devices = _BOTH
     NotDifferentiable = True
