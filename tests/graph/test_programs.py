@@ -6,7 +6,7 @@ import pytest
 
 from tests.oracle import replay
 
-AREAS = ("names", "scopes", "collections")
+AREAS = ("names", "scopes", "collections", "building")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ def scoped(tf, err):
 
 
 def keys(tf, err):
-    return {k: str(getattr(tf.GraphKeys, k)) for k in sorted(dir(tf.GraphKeys)) if not k.startswith("_")}
+    return {
+        k: str(getattr(tf.GraphKeys, k)) for k in sorted(dir(tf.GraphKeys)) if not k.startswith("_")
+    }
 
 
 def variable_collections(tf, err):

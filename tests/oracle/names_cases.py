@@ -1,3 +1,4 @@
+# ruff: noqa: B023, UP004, UP025, B018, E731, PLW0108
 """Programs about node names, name scopes and finding elements by name."""
 
 
@@ -57,15 +58,14 @@ def scopes_and_ops_share_names(tf, err):
 def get_name_scope(tf, err):
     g = tf.get_default_graph()
     out = [g.get_name_scope()]
-    with tf.name_scope("p"):
-        with g.name_scope("q"):
-            out.append(g.get_name_scope())
-            out.append(g.unique_name("n"))
-            out.append(g.unique_name("n"))
-            out.append(g.unique_name("n", mark_as_used=False))
-            out.append(g.unique_name("n"))
-            out.append(g.unique_name("N"))
-            out.append(g.unique_name("n_1"))
+    with tf.name_scope("p"), g.name_scope("q"):
+        out.append(g.get_name_scope())
+        out.append(g.unique_name("n"))
+        out.append(g.unique_name("n"))
+        out.append(g.unique_name("n", mark_as_used=False))
+        out.append(g.unique_name("n"))
+        out.append(g.unique_name("N"))
+        out.append(g.unique_name("n_1"))
     return out
 
 
@@ -83,7 +83,22 @@ def name_scope_defaults(tf, err):
 
 
 def bad_names(tf, err):
-    names = ["a b", "_a", "a:b", "é", "/a", ".a", "a.b", "a-b", "a>b", "a\\b", "1", "a/_b", "-a", "^a"]
+    names = [
+        "a b",
+        "_a",
+        "a:b",
+        "é",
+        "/a",
+        ".a",
+        "a.b",
+        "a-b",
+        "a>b",
+        "a\\b",
+        "1",
+        "a/_b",
+        "-a",
+        "^a",
+    ]
     return [err(lambda n=n: tf.no_op(name=n)) for n in names]
 
 
@@ -111,7 +126,22 @@ def lookups(tf, err):
     tf.constant(1, name="a")
     tf.split(tf.constant([1, 2, 3, 4], name="v"), 2, name="sp")
     tf.group(name="grp")
-    element_names = ["a", "a:0", "a:1", "sp:1", "sp:2", "b", "b:0", "a:x", "a:0:0", "", ":0", "grp", "grp:0", "^a"]
+    element_names = [
+        "a",
+        "a:0",
+        "a:1",
+        "sp:1",
+        "sp:2",
+        "b",
+        "b:0",
+        "a:x",
+        "a:0:0",
+        "",
+        ":0",
+        "grp",
+        "grp:0",
+        "^a",
+    ]
     out = []
     for n in element_names:
         out.append(err(lambda: g.as_graph_element(n)))
@@ -183,7 +213,7 @@ def default_op_names(tf, err):
     x > y
     -x
     abs(x)
-    x ** 2.0
+    x**2.0
     x[0]
     x[:, 1:]
     tf.transpose(x)

@@ -249,6 +249,14 @@ IMAGES = {
     "central_crop": lambda tf: tf.image.central_crop(tf.constant(BYTES), 0.5),
     "pad": lambda tf: tf.image.pad_to_bounding_box(tf.constant(PICTURE), 1, 2, 8, 9),
     "crop": lambda tf: tf.image.crop_to_bounding_box(tf.constant(PICTURE), 1, 2, 3, 4),
+    "hsv": lambda tf: tf.image.rgb_to_hsv(tf.constant(PICTURE)),
+    "rgb": lambda tf: tf.image.hsv_to_rgb(tf.constant(PICTURE)),
+    "hue": lambda tf: [tf.image.adjust_hue(tf.constant(BYTES), d) for d in (-0.3, 0.2, 0.9)],
+    "random_hue": lambda tf: tf.image.random_hue(tf.constant(PICTURE), 0.3, seed=3),
+    "saturation": lambda tf: tf.image.adjust_saturation(tf.constant(BYTES), 1.6),
+    "random_saturation": lambda tf: tf.image.random_saturation(
+        tf.constant(PICTURE), 0.2, 1.4, seed=3
+    ),
     "random_crop": lambda tf: tf.random_crop(tf.constant(BYTES), [2, 3, 3], seed=8),
 }
 

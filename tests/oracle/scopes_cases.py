@@ -16,7 +16,16 @@ def devices(tf, err):
             with tf.device(""):
                 tf.no_op(name="f")
     for i, name in enumerate(
-        ["/cpu:0", "cpu:0", "/device:CPU:1", "/job:a/replica:0/task:3/device:GPU:0", "gpu:1", "/GPU:1", "/job:x/cpu:*", "/task:3"]
+        [
+            "/cpu:0",
+            "cpu:0",
+            "/device:CPU:1",
+            "/job:a/replica:0/task:3/device:GPU:0",
+            "gpu:1",
+            "/GPU:1",
+            "/job:x/cpu:*",
+            "/task:3",
+        ]
     ):
         with tf.device(name):
             tf.no_op(name="n%d" % i)
@@ -90,10 +99,9 @@ def control(tf, err):
 
 def control_order(tf, err):
     z, y, x = [tf.no_op(name=n) for n in "zyx"]
-    with tf.control_dependencies([z]):
-        with tf.control_dependencies([y, x]):
-            tf.no_op(name="p")
-            tf.no_op(name="q")
+    with tf.control_dependencies([z]), tf.control_dependencies([y, x]):
+        tf.no_op(name="p")
+        tf.no_op(name="q")
     with tf.control_dependencies([x, z, y]):
         tf.no_op(name="r")
     tf.group(y, x, z, name="s")
@@ -161,7 +169,10 @@ def colocation(tf, err):
         tf.constant(5, name="h")
         with tf.colocate_with(e):
             tf.constant(6, name="i")
-    return [err(lambda: tf.colocate_with(None).__enter__()), [g.decode() for g in e.op.colocation_groups()]]
+    return [
+        err(lambda: tf.colocate_with(None).__enter__()),
+        [g.decode() for g in e.op.colocation_groups()],
+    ]
 
 
 def colocate_names_and_variables(tf, err):
@@ -227,7 +238,12 @@ def op_attrs(tf, err):
     c = tf.concat([a, a], 0).op
     p = tf.placeholder(tf.float32, [None, 2]).op
     out += [c.get_attr("N"), p.get_attr("shape"), p.get_attr("dtype"), a.op.get_attr("value")]
-    out += [tf.nn.conv2d(tf.zeros([1, 2, 2, 1]), tf.zeros([1, 1, 1, 1]), [1, 1, 1, 1], "SAME").op.get_attr(n) for n in ("strides", "padding", "use_cudnn_on_gpu")]
+    out += [
+        tf.nn.conv2d(
+            tf.zeros([1, 2, 2, 1]), tf.zeros([1, 1, 1, 1]), [1, 1, 1, 1], "SAME"
+        ).op.get_attr(n)
+        for n in ("strides", "padding", "use_cudnn_on_gpu")
+    ]
     out += [m.type, [i.name for i in m.inputs], [o.name for o in m.outputs], m.op_def.name]
     return out
 
@@ -235,7 +251,10 @@ def op_attrs(tf, err):
 def op_def_messages(tf, err):
     a = tf.constant([[1.0]])
     wanted = [tf.matmul(a, a).op, tf.concat([a, a], 0).op, a.op, tf.nn.relu(a).op]
-    return [[o.op_def.name, [i.name for i in o.op_def.input_arg], [i.name for i in o.op_def.output_arg]] for o in wanted]
+    return [
+        [o.op_def.name, [i.name for i in o.op_def.input_arg], [i.name for i in o.op_def.output_arg]]
+        for o in wanted
+    ]
 
 
 def mutation(tf, err):

@@ -81,7 +81,9 @@ def _graph_mode_only(name: str) -> None:
     )
 
 
-def enable_eager_execution(config: Any = None, device_policy: Any = None, execution_mode: Any = None) -> None:
+def enable_eager_execution(
+    config: Any = None, device_policy: Any = None, execution_mode: Any = None
+) -> None:
     """Refused with RuntimeError: there is no eager mode."""
     _graph_mode_only("tf.enable_eager_execution")
 

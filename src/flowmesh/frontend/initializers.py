@@ -11,8 +11,7 @@ from flowmesh.core import dtypes
 from flowmesh.core.dtypes import as_dtype
 from flowmesh.core.shapes import as_shape
 from flowmesh.graph.raw import raw
-from flowmesh.ops import constant as constant_ops
-from flowmesh.ops import fill, random_ops
+from flowmesh.ops import constant as constant_ops, fill, random_ops
 
 
 class Initializer:

@@ -16,6 +16,7 @@ from flowmesh.frontend.variables import (
     _prefix,
     _strip,
     _variable_shape,
+    check_scope,
     guard_uninitialized,
     initial_tensor,
     own_group,
@@ -74,10 +75,11 @@ class ResourceVariable(Variable):
         from_function = callable(initial_value)
         graph = get_default_graph()
         with name_scope(name, "Variable", [] if from_function else [initial_value]) as scope:
+            check_scope(scope)
             handle_name = scope.rstrip("/")
             function = initial_value if from_function else lambda: initial_value
             value = initial_tensor(function, scope, dtype)
-            var_shape = _variable_shape(shape, value, validate_shape)
+            var_shape = value.shape if shape is None else _variable_shape(shape, value, True)
             with own_group(scope):
                 self._handle = raw.VarHandleOp(
                     shape=var_shape,
@@ -91,7 +93,7 @@ class ResourceVariable(Variable):
             self._handle_name = handle_name + ":0"
             with name_scope("IsInitialized"):
                 self._is_initialized_op = raw.VarIsInitializedOp(self._handle)
-            guarded = guard_uninitialized(self.op.name, value)
+            guarded = guard_uninitialized(scope, value)
             with (
                 name_scope("Assign") as assign,
                 graph.colocate_with(None, ignore_existing=True),
@@ -181,12 +183,16 @@ class ResourceVariable(Variable):
         """A node that reads the value when it runs (the cached read when there is a caching device)."""
         if self._cached_value is not None:
             return self._cached_value
-        with get_default_graph().colocate_with(None, ignore_existing=True):
+        graph = get_default_graph()
+        with (
+            graph.colocate_with(None, ignore_existing=True),
+            graph.device(self._handle.device),
+        ):
             return self._read()
 
     def read_value(self) -> Tensor:
         """A new node that reads the value when it runs."""
-        with name_scope("Read"):
+        with name_scope("Read"), get_default_graph().device(self._handle.device):
             value = self._read()
         return raw.Identity(value)
 
@@ -204,8 +210,7 @@ class ResourceVariable(Variable):
     def _after(self, op: Operation, read_value: bool) -> Any:
         if not read_value:
             return op
-        with get_default_graph().control_dependencies([op]):
-            return self._read()
+        return _UnreadVariable(self, op)
 
     def assign(
         self, value: Any, use_locking: Any = None, name: str | None = None, read_value: bool = True
@@ -213,9 +218,7 @@ class ResourceVariable(Variable):
         """Gives the variable a new value; returns a read after it, or the op with `read_value=False`."""
         tensor = convert.convert_to_tensor(value, dtype=self._dtype)
         if not self._shape.is_compatible_with(tensor.shape):
-            raise ValueError(
-                f"Shapes {self._shape} and {tensor.shape} are incompatible: cannot assign to variable {self.name}"
-            )
+            raise ValueError(f"Shapes {self._shape} and {tensor.shape} are incompatible")
         return self._after(raw.AssignVariableOp(self._handle, tensor, name=name), read_value)
 
     def assign_add(
@@ -271,6 +274,41 @@ class ResourceVariable(Variable):
 
 
 variables._CLASSES["resource"] = ResourceVariable
+
+
+class _UnreadVariable(ResourceVariable):
+    """A resource variable as an assignment leaves it: whatever reads it comes after the assignment."""
+
+    def __init__(self, variable: ResourceVariable, after: Operation) -> None:
+        self._graph_key = variable._graph_key
+        self._trainable = variable._trainable
+        self._constraint = variable._constraint
+        self._handle = variable._handle
+        self._handle_name = variable._handle_name
+        self._shape, self._dtype = variable._shape, variable._dtype
+        self._initial_value = variable._initial_value
+        self._initializer_op = variable._initializer_op
+        self._save_slice_info = variable._save_slice_info
+        self._cached_value = None
+        self._parent_op = after
+        self._graph_element = self._read()
+
+    @property
+    def op(self) -> Operation:
+        """The assignment."""
+        return self._parent_op
+
+    def _read(self) -> Tensor:
+        with get_default_graph().control_dependencies([self._parent_op]):
+            return super()._read()
+
+    def value(self) -> Tensor:
+        """A node that reads the value after the assignment."""
+        return self._read()
+
+    def read_value(self) -> Tensor:
+        """A node that reads the value after the assignment."""
+        return raw.Identity(self._read())
 
 
 def shape_safe_assign(variable: Any, value: Any) -> Operation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -69,7 +68,7 @@ def report_uninitialized_variables(
     var_list: Sequence[Any] | None = None, name: str = "report_uninitialized_variables"
 ) -> Tensor:
     """The names of the variables without a value: a 1-D string tensor, empty when all have one."""
-    from flowmesh.ops.masking import boolean_mask
+    from flowmesh.ops.masks import boolean_mask
 
     if var_list is None:
         var_list = global_variables() + local_variables()
@@ -78,16 +77,14 @@ def report_uninitialized_variables(
                 op.outputs[0] for op in get_default_graph().get_operations() if op.type in _SOURCES
             ]
     with name_scope(name):
-        graph = get_default_graph()
-        place: Any = graph.device("/cpu:0") if var_list else nullcontext()
-        with place:
+        states = [
+            v.is_initialized() if isinstance(v, Variable) else raw.IsVariableInitialized(v)
+            for v in var_list
+        ]
+        with get_default_graph().device("/cpu:0"):
             names = np.array([v.op.name.encode() for v in var_list], object)
             if not var_list:
                 return convert.make_constant(np.array([], object), name="Const")
-            states = [
-                v.is_initialized() if isinstance(v, Variable) else raw.IsVariableInitialized(v)
-                for v in var_list
-            ]
             mask = raw.LogicalNot(raw.Pack(states, name="stack"))
             return boolean_mask(convert.make_constant(names, name="Const"), mask)
 
@@ -101,5 +98,5 @@ def assert_variables_initialized(var_list: Sequence[Any] | None = None) -> Any:
     ranks = []
     for variable in var_list:
         with get_default_graph().colocate_with(variable.op):
-            ranks.append(raw.Rank(variable._as_graph_element()))
-    return ranks[0] if len(ranks) == 1 else raw.Pack(ranks)
+            ranks.append(raw.Rank(variable))
+    return ranks[0] if len(ranks) == 1 else raw.Pack(ranks, name="stack")

@@ -148,6 +148,10 @@ def _through_getter(
 
     if getter is None:
         return base(name, shape, dtype)
+    if not callable(getter):
+        raise ValueError(f"Passed a custom_getter which is not callable: {getter}")
+    if options.get("trainable") is None:
+        options["trainable"] = True
     return getter(base, name=name, shape=shape, dtype=dtype, partitioner=partitioner, **options)
 
 
@@ -265,7 +269,7 @@ class variable_scope:
         if reuse is False:
             reuse = None
         if not (reuse is True or reuse is None or reuse is AUTO_REUSE):
-            raise ValueError(f"The reuse parameter must be True or False or None, not {reuse!r}.")
+            raise ValueError("The reuse parameter must be True or False or None.")
         self._name_or_scope = name_or_scope
         self._default_name = default_name
         self._values = values

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
-from flowmesh.core.dtypes import as_dtype, float32
+from flowmesh.core.dtypes import as_dtype, float32, string
 from flowmesh.core.shapes import TensorShape, as_shape
 from flowmesh.frontend import initializers
 from flowmesh.frontend.naming import init_scope, name_scope
 from flowmesh.frontend.variables import Variable
-from flowmesh.graph import convert
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.graph import get_default_graph
-from flowmesh.graph.tensor import Tensor
 
 
 class _ReuseMode:
@@ -69,7 +68,7 @@ class VariableStore:
         if not dtype.is_compatible_with(found.dtype.base_dtype):
             raise ValueError(
                 f"Trying to share variable {name}, but specified dtype {dtype.name} and found dtype "
-                f"{found.dtype.base_dtype.name}."
+                f"{found.dtype.name}."
             )
         return found
 
@@ -102,30 +101,32 @@ class VariableStore:
 def _initial_value(
     name: str, shape: TensorShape | None, dtype: Any, initializer: Any
 ) -> tuple[Any, Any]:
+    """What `Variable` is to be given as initial value and dtype."""
     if initializer is None:
-        if shape is None or not shape.is_fully_defined():
-            raise ValueError(
-                f"Shape of a new variable ({name}) must be fully defined, but instead was {shape}."
-            )
         initializer = default_initializer(name, dtype)
-    if isinstance(initializer, type):
-        initializer = initializer()
-    if callable(initializer):
-        if shape is None or not shape.is_fully_defined():
-            if isinstance(initializer, initializers.Initializer) or shape is not None:
-                raise ValueError(
-                    f"Shape of a new variable ({name}) must be fully defined, but instead was {shape}."
-                )
-            return initializer, dtype
-        return _Call(initializer, shape, dtype), dtype
-    if not isinstance(initializer, Tensor):
+    if not callable(initializer):
         if shape is not None:
             raise ValueError("If initializer is a constant, do not specify shape.")
-        value = convert.convert_to_tensor(initializer)
-        return value, value.dtype.base_dtype
-    if shape is not None:
-        raise ValueError("If initializer is a constant, do not specify shape.")
-    return initializer, initializer.dtype.base_dtype
+        return initializer, None
+    if isinstance(initializer, type):
+        initializer = initializer()
+    if shape is not None and shape.is_fully_defined():
+        return _Call(initializer, shape, dtype), dtype
+    if _takes_no_arguments(initializer):
+        return initializer, None
+    raise ValueError(
+        "The initializer passed is not valid. It should be a callable with no arguments and the shape should not be "
+        "provided or an instance of `tf.keras.initializers.*' and `shape` should be fully defined."
+    )
+
+
+def _takes_no_arguments(initializer: Callable[..., Any]) -> bool:
+    required = [
+        p
+        for p in inspect.signature(initializer).parameters.values()
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    return not required
 
 
 class _Call:
@@ -147,6 +148,6 @@ def default_initializer(name: str, dtype: Any) -> Any:
     """What `get_variable` uses when it is given no initializer."""
     if dtype.is_floating:
         return initializers.glorot_uniform_initializer(dtype=dtype)
-    if dtype.is_integer or dtype.is_unsigned or dtype.is_bool:
+    if dtype.is_integer or dtype.is_unsigned or dtype.is_bool or dtype == string:
         return initializers.Zeros(dtype)
     raise ValueError(f"An initializer for variable {name} of {dtype} is required")

@@ -7,12 +7,10 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar
 
-import numpy as np
-
 from flowmesh.core.dtypes import DType, as_dtype
 from flowmesh.core.shapes import TensorShape, as_shape, unknown_shape
 from flowmesh.frontend.naming import init_scope, name_scope
-from flowmesh.graph import convert, default_stack, gradients
+from flowmesh.graph import convert, default_stack, gradients, registry
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.composite import IndexedSlices
 from flowmesh.graph.graph import Graph, get_default_graph
@@ -313,10 +311,6 @@ class Variable(metaclass=_VariableMeta):
         """Replaces slices at n-dimensional indices."""
         return raw.ScatterNdUpdate(self._variable, indices, updates, use_locking=True, name=name)
 
-    def sparse_read(self, indices: Any, name: str | None = None) -> Tensor:
-        """Rows of the variable."""
-        return raw.GatherV2(self._variable, indices, np.int32(0), name=name)
-
     def count_up_to(self, limit: int) -> Tensor:
         """Increments until `limit`; then OutOfRangeError."""
         return raw.CountUpTo(self._variable, limit=limit)
@@ -341,7 +335,9 @@ class Variable(metaclass=_VariableMeta):
     @staticmethod
     def from_proto(variable_def: Any, import_scope: str | None = None) -> Any:
         """The variable that a VariableDef describes, in the default graph."""
-        return Variable(variable_def=variable_def, import_scope=import_scope)
+        return Variable(  # type: ignore[call-arg]
+            variable_def=variable_def, import_scope=import_scope
+        )
 
     def _set_save_slice_info(self, info: Any) -> None:
         self._save_slice_info = info
@@ -475,6 +471,7 @@ class RefVariable(Variable):
     ) -> None:
         from_function = callable(initial_value)
         with name_scope(name, "Variable", [] if from_function else [initial_value]) as scope:
+            check_scope(scope)
             if from_function:
                 value = initial_tensor(initial_value, scope, dtype)
             else:
@@ -485,7 +482,7 @@ class RefVariable(Variable):
                     shape=var_shape, dtype=value.dtype.base_dtype, name=scope
                 )
             self._initial_value = value
-            guarded = guard_uninitialized(self.op.name, value)
+            guarded = guard_uninitialized(scope, value)
             self._initializer_op = raw.Assign(
                 self._variable, guarded, validate_shape=validate_shape, name="Assign"
             ).op
@@ -540,6 +537,12 @@ def initial_tensor(function: Callable[[], Any], scope: str, dtype: Any) -> Tenso
         return convert.convert_to_tensor(function(), name="initial_value", dtype=dtype)
 
 
+def check_scope(scope: str) -> None:
+    """Raises ValueError when a variable would have no name."""
+    if not scope:
+        raise ValueError("'' is not a valid node name")
+
+
 def own_group(scope: str) -> Any:
     """Puts the nodes made inside into the colocation group of the variable that `scope` is named for."""
     name = scope.removesuffix("/")
@@ -561,66 +564,46 @@ def _variable_shape(shape: Any, value: Tensor, validate_shape: bool) -> TensorSh
     return value.shape
 
 
-def guard_uninitialized(name: str, initial_value: Any) -> Any:
-    """The initial value with reads of other variables replaced by safe ones, so that variables may be initialized in any
-    order; a value that depends on its own variable is left alone.
+def guard_uninitialized(scope: str, initial_value: Tensor) -> Tensor:
+    """The initial value with reads of other ref variables replaced by their initialized values, so that variables may be
+    initialized in any order. Copied nodes are called `<original>_<variable>`; `scope` is the variable's name and a slash.
     """
-    if not isinstance(initial_value, Tensor) or not _reads_variable(initial_value.op, set()):
-        return initial_value
-    return _Guard(name).tensor(initial_value)
+    return _Guard(scope).tensor(initial_value)
 
 
 _SOURCES = ("Variable", "VariableV2", "VarHandleOp")
-
-
-def _reads_variable(op: Operation, seen: set[Operation]) -> bool:
-    stack = [op]
-    while stack:
-        current = stack.pop()
-        if current in seen:
-            continue
-        seen.add(current)
-        if current.type in _SOURCES:
-            return True
-        if current.type in ("RefSwitch", "Switch", "Merge"):
-            continue
-        stack.extend(t.op for t in current.inputs)
-    return False
+_LEFT_ALONE = ("IsVariableInitialized", "VarIsInitializedOp", "ReadVariableOp")
 
 
 class _Guard:
     """Copies the part of a graph between variables and an initial value, reading the variables' initialized values."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, scope: str) -> None:
+        self._scope = scope
         self._done: dict[Operation, Operation] = {}
 
-    def tensor(self, tensor: Tensor) -> Any:
+    def tensor(self, tensor: Tensor) -> Tensor:
         """`tensor`, or its copy over safe reads."""
         op = tensor.op
-        if op.type in ("Identity", "ReadVariableOp") and op.inputs[0].op.type in _SOURCES:
-            variable = _variable_of(op.inputs[0].op)
-            return tensor if variable is None else variable.initialized_value()
-        if op.type in _SOURCES:
-            variable = _variable_of(op)
-            return tensor if variable is None else variable.initialized_value()
-        if (
-            not op.inputs
-            or op.type in ("Merge", "Switch", "RefSwitch")
-            or any(a.ref or a.access for a in op.definition.input_args)
-        ):
-            return tensor
-        return self._operation(op).outputs[tensor.value_index]
+        if op not in self._done:
+            self._done[op] = self._operation(op)
+        return self._done[op].outputs[tensor.value_index]
 
     def _operation(self, op: Operation) -> Operation:
-        if op not in self._done:
-            inputs = [self.tensor(t) for t in op.inputs]
-            if all(a is b for a, b in zip(inputs, op.inputs)):
-                self._done[op] = op
-            else:
-                base = f"{op.name}_{self._name}".replace(":", "_").rpartition("/")[2]
-                self._done[op] = op.graph.create_operation(op.definition, inputs, base)
-        return self._done[op]
+        if op.type in _LEFT_ALONE:
+            return op
+        if op.type in _SOURCES:
+            variable = _variable_of(op)
+            return op if variable is None else variable.initialized_value().op
+        inputs = [self.tensor(t) for t in op.inputs]
+        if all(a is b for a, b in zip(inputs, op.inputs)):
+            return op
+        kind = "Switch" if op.type == "RefSwitch" else op.type
+        definition = registry.lookup(kind)(op.definition.attrs)
+        name = f"{op.name}_{self._scope}".replace(":", "_")
+        copy = op.graph.create_operation(definition, inputs, name)
+        copy.extra_attrs.update(op.extra_attrs)
+        return copy
 
 
 def _variable_of(op: Operation) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from flowmesh.core.dtypes import DType, as_dtype
 from flowmesh.core.shapes import TensorShape, as_shape
-from flowmesh.graph.op_def import AttrDef
+from flowmesh.graph.op_def import AttrDef, python_name
 
 
 @dataclass(frozen=True)
@@ -26,28 +26,24 @@ def _bytes(value: Any) -> bytes:
         return value
     if isinstance(value, str):
         return value.encode()
-    raise TypeError(f"a string is expected, not {value!r}")
+    raise TypeError
 
 
 def _int(value: Any) -> int:
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        if isinstance(value, (float, np.floating)) and float(value).is_integer():
-            return int(value)
-        if isinstance(value, (bool, np.bool_)):
-            return int(value)
-        raise TypeError(f"an int is expected, not {value!r}")
-    return int(value.__index__())
+    if isinstance(value, (str, bytes)):
+        raise TypeError
+    return int(value)
 
 
 def _float(value: Any) -> float:
     if isinstance(value, (str, bytes)) or value is None:
-        raise TypeError(f"a float is expected, not {value!r}")
+        raise TypeError
     return float(value)
 
 
 def _bool(value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_, int)):
-        raise TypeError(f"a bool is expected, not {value!r}")
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError
     return bool(value)
 
 
@@ -81,20 +77,30 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+_WORDS = {"type": "DataType", "func": "function", "tensor": "TensorProto"}
+
+
 def convert(value: Any, definition: AttrDef, op_type: str) -> Any:
-    """The plain form of an attr value; raises TypeError naming attr and op when it does not fit."""
+    """The plain form of an attr value; raises TypeError or ValueError naming the attr when it does not fit."""
     kind = definition.type
-    try:
-        if kind.startswith("list("):
-            one = _CONVERTERS[kind[5:-1]]
-            if not isinstance(value, (list, tuple)):
-                if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
-                    raise TypeError(f"a list is expected, not {value!r}")
-            return tuple(one(v) for v in value)
-        return _CONVERTERS[kind](value)
-    except (TypeError, ValueError) as error:
+    if not kind.startswith("list("):
+        return _convert_one(value, kind, definition.name)
+    if not isinstance(value, (list, tuple)):
         raise TypeError(
-            f"Expected {kind} for argument '{definition.name}' of '{op_type}' Op, not {value!r}: {error}"
+            f"Expected list for '{definition.name}' argument to '{python_name(op_type)}' Op, not {value!r}."
+        )
+    return tuple(_convert_one(v, kind[5:-1], definition.name) for v in value)
+
+
+def _convert_one(value: Any, kind: str, name: str) -> Any:
+    try:
+        return _CONVERTERS[kind](value)
+    except (TypeError, ValueError, AttributeError) as error:
+        if kind == "shape":
+            text = str(error).removesuffix(".")
+            raise type(error)(f"Error converting {name} to a TensorShape: {text}.") from error
+        raise TypeError(
+            f"Expected {_WORDS.get(kind, kind)} for argument '{name}' not {value!r}."
         ) from error
 
 
@@ -103,8 +109,9 @@ def check_allowed(value: Any, definition: AttrDef, op_type: str, input_name: str
     if definition.minimum is not None:
         size = len(value) if isinstance(value, tuple) else value
         if isinstance(size, int) and size < definition.minimum:
+            what = f"list of length {size}" if isinstance(value, tuple) else str(size)
             raise ValueError(
-                f"Attr '{definition.name}' of '{op_type}' Op passed {size} less than minimum {definition.minimum}."
+                f"Attr '{definition.name}' of '{op_type}' Op passed {what} less than minimum {definition.minimum}."
             )
     if definition.allowed is None:
         return
@@ -113,7 +120,7 @@ def check_allowed(value: Any, definition: AttrDef, op_type: str, input_name: str
         if item in definition.allowed:
             continue
         if isinstance(item, DType):
-            names = ", ".join(sorted(d.name for d in definition.allowed))
+            names = ", ".join(d.name for d in definition.allowed)
             if input_name is not None:
                 raise TypeError(
                     f"Value passed to parameter '{input_name}' has DataType {item.name} not in list of allowed "
@@ -123,7 +130,7 @@ def check_allowed(value: Any, definition: AttrDef, op_type: str, input_name: str
                 f"Value for attr '{definition.name}' of {item.name} is not in the list of allowed values: {names}"
             )
         names = ", ".join(
-            sorted(repr(a.decode() if isinstance(a, bytes) else a) for a in definition.allowed)
+            f'"{a.decode() if isinstance(a, bytes) else a}"' for a in definition.allowed
         )
         shown = item.decode() if isinstance(item, bytes) else item
         raise ValueError(

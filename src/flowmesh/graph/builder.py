@@ -9,10 +9,9 @@ from functools import cache
 from typing import Any
 
 from flowmesh.core.dtypes import DType, as_dtype
-from flowmesh.graph import attrs as attr_values
-from flowmesh.graph import convert
+from flowmesh.graph import attrs as attr_values, convert
 from flowmesh.graph.graph import Graph, get_default_graph
-from flowmesh.graph.op_def import ArgDef, AttrDef, OpDef
+from flowmesh.graph.op_def import ArgDef, AttrDef, OpDef, python_name
 from flowmesh.graph.tensor import Tensor
 
 
@@ -22,6 +21,17 @@ def build(cls: type[OpDef], *args: Any, name: str | None = None, **kwargs: Any) 
     Raises TypeError for missing, unknown or mistyped arguments, ValueError for bad attr values and shapes.
     """
     values, given = _bind(cls, args, kwargs)
+    for arg in cls.input_args:
+        if arg.is_list and not isinstance(values[arg.name], (list, tuple)):
+            raise TypeError(
+                f"Expected list for '{arg.name}' argument to '{python_name(cls.op_type)}' Op, not "
+                f"{values[arg.name]!r}."
+            )
+    given = {
+        k: attr_values.convert(v, cls.attr_defs[k], cls.op_type)
+        for k, v in given.items()
+        if v is not None or cls.attr_defs[k].required
+    }
     graph = graph_of(list(values.values()))
     with graph.as_default():
         state = graph._state
@@ -48,7 +58,7 @@ def outputs_of(op: Any) -> Any:
     """What a call that made `op` returns: the Operation, a Tensor, a list, or a namedtuple."""
     definition = op.definition
     args = definition.output_args
-    if not args:
+    if not op.outputs:
         return op
     grouped = definition.group_outputs(op.outputs)
     if len(args) == 1:
@@ -105,11 +115,7 @@ def _bind(
 def _solve(
     cls: type[OpDef], values: Mapping[str, Any], given: dict[str, Any]
 ) -> tuple[list[Tensor], dict[str, Any]]:
-    solved: dict[str, Any] = {
-        k: attr_values.convert(v, cls.attr_defs[k], cls.op_type)
-        for k, v in given.items()
-        if v is not None or cls.attr_defs[k].required
-    }
+    solved = dict(given)
     inferred_from: dict[str, str] = {}
     inputs: list[Tensor] = []
     for arg in cls.input_args:
@@ -160,6 +166,11 @@ def _convert_input(
         tensors = [_convert_one(cls, arg, value, dtype, preferred, inferred)]
     if arg.dtype is None and tensors:
         _set_type(cls, arg, tensors, solved, inferred)
+    elif not tensors and arg.type_attr and arg.type_attr not in solved:
+        raise TypeError(
+            f"Don't know how to infer type variable from empty input list passed to input '{arg.name}' of "
+            f"'{cls.op_type}' Op."
+        )
     for tensor in tensors:
         if arg.ref and not tensor.dtype._is_ref_dtype:
             raise TypeError(
@@ -180,63 +191,66 @@ def _convert_one(
         tensor = convert.convert_to_tensor(
             value, dtype, arg.name, as_ref=arg.ref, preferred_dtype=preferred
         )
-    except (TypeError, ValueError) as error:
+    except TypeError as error:
         if dtype is None:
+            raise
+        raise TypeError(
+            f"Expected {dtype.name} passed to parameter '{arg.name}' of op '{cls.op_type}', got {value!r} of type "
+            f"'{type(value).__name__}' instead. Error: {error}"
+        ) from None
+    except ValueError:
+        try:
+            observed = convert.convert_to_tensor(value, as_ref=arg.ref).dtype
+        except ValueError as error:
             raise ValueError(
                 f"Tried to convert '{arg.name}' to a tensor and failed. Error: {error}"
-            ) from error
-        if isinstance(value, Tensor) or hasattr(value, "_as_graph_element"):
-            observed = getattr(value, "dtype", None)
-        else:
-            try:
-                observed = convert.convert_to_tensor(value, as_ref=arg.ref).dtype
-            except (TypeError, ValueError):
-                raise error from None
-        prefix = f"Input '{arg.name}' of '{cls.op_type}' Op has type {observed.name if observed else '?'} that does not match"
+            ) from None
+        assert dtype is not None
+        prefix = (
+            f"Input '{arg.name}' of '{cls.op_type}' Op has type {observed.name} that does not match"
+        )
         if arg.dtype is not None:
             raise TypeError(f"{prefix} expected type of {dtype.name}.") from None
-        other = inferred.get(arg.type_attr or "")
-        if other:
-            raise TypeError(f"{prefix} type {dtype.name} of argument '{other}'.") from None
-        raise TypeError(f"{prefix} type {dtype.name} of attr '{arg.type_attr}'.") from None
+        other = inferred.get(arg.type_attr or "", arg.type_attr)
+        raise TypeError(f"{prefix} type {dtype.name} of argument '{other}'.") from None
     return tensor
 
 
 def _convert_list(
     cls: type[OpDef], arg: ArgDef, value: Any, dtype: DType | None, preferred: DType | None
 ) -> list[Tensor]:
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(
-            f"Expected list for '{arg.name}' argument to '{cls.op_type}' Op, not {value!r}."
-        )
+    known = dtype is not None
     if dtype is None:
-        for item in value:
-            found = getattr(item, "dtype", None)
-            if isinstance(found, DType):
-                dtype = found.base_dtype
-                break
+        dtype = next((item.dtype.base_dtype for item in value if isinstance(item, Tensor)), None)
     try:
-        return convert.convert_n_to_tensor(
+        tensors = convert.convert_n_to_tensor(
             value, dtype, arg.name, as_ref=arg.ref, preferred_dtype=preferred
         )
-    except (TypeError, ValueError) as error:
-        types = [getattr(v, "dtype", None) for v in value]
-        if all(isinstance(t, DType) for t in types):
-            listed = ", ".join(t.name for t in types if t is not None)
-            raise TypeError(
-                f"Tensors in list passed to '{arg.name}' of '{cls.op_type}' Op have types [{listed}] that "
-                f"{'do not match expected type ' + dtype.name if arg.dtype and dtype else 'don' + chr(39) + 't all match'}."
-            ) from None
-        raise error
+        if len({t.dtype.base_dtype for t in tensors}) <= 1:
+            return tensors
+    except (TypeError, ValueError):
+        pass
+    observed = ", ".join(_observed_type(item, arg.ref) for item in value)
+    prefix = f"Tensors in list passed to '{arg.name}' of '{cls.op_type}' Op have types [{observed}]"
+    if arg.dtype is not None:
+        raise TypeError(f"{prefix} that do not match expected type {arg.dtype.name}.")
+    if known and dtype is not None:
+        raise TypeError(
+            f"{prefix} that do not match type {dtype.name} inferred from earlier arguments."
+        )
+    raise TypeError(f"{prefix} that don't all match.")
+
+
+def _observed_type(value: Any, ref: bool) -> str:
+    try:
+        return convert.convert_to_tensor(value, as_ref=ref).dtype.base_dtype.name
+    except (TypeError, ValueError):
+        return "<NOT CONVERTIBLE TO TENSOR>"
 
 
 def _convert_types(
     cls: type[OpDef], arg: ArgDef, value: Any, solved: dict[str, Any]
 ) -> list[Tensor]:
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(
-            f"Expected list for '{arg.name}' argument to '{cls.op_type}' Op, not {value!r}."
-        )
     name = arg.type_list_attr or ""
     wanted = solved.get(name)
     if wanted is not None and len(wanted) != len(value):
@@ -281,8 +295,7 @@ def _set_type(
         definition: AttrDef = cls.attr_defs[attr_name]
         attr_values.check_allowed(base, definition, cls.op_type, arg.name)
     elif as_dtype(known) != base:
-        other = inferred.get(attr_name)
-        told = f"type {known.name} of argument '{other}'" if other else f"attr '{attr_name}'"
         raise TypeError(
-            f"Input '{arg.name}' of '{cls.op_type}' Op has type {base.name} that does not match {told}."
+            f"Input '{arg.name}' of '{cls.op_type}' Op has type {base.name} that does not match type "
+            f"{known.name} of argument '{inferred.get(attr_name, attr_name)}'."
         )

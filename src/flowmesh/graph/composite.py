@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import namedtuple
 from typing import Any
 
-import numpy as np
-
 from flowmesh.core.dtypes import int64
 from flowmesh.core.shapes import TensorShape
 from flowmesh.graph import constant_value, convert, default_stack
+from flowmesh.graph.builder import graph_of
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 
@@ -80,9 +79,13 @@ class SparseTensor:
     """A sparse tensor in coordinates: `indices` int64 [n, rank], `values` [n], `dense_shape` int64 [rank]."""
 
     def __init__(self, indices: Any, values: Any, dense_shape: Any) -> None:
-        self._indices = convert.convert_to_tensor(indices, dtype=int64, name="indices")
-        self._values = convert.convert_to_tensor(values, name="values")
-        self._dense_shape = convert.convert_to_tensor(dense_shape, dtype=int64, name="dense_shape")
+        graph = graph_of([indices, values, dense_shape])
+        with graph.as_default(), graph.name_scope("SparseTensor"):
+            self._indices = convert.convert_to_tensor(indices, dtype=int64, name="indices")
+            self._values = convert.convert_to_tensor(values, name="values")
+            self._dense_shape = convert.convert_to_tensor(
+                dense_shape, dtype=int64, name="dense_shape"
+            )
         indices_shape = self._indices.shape.with_rank(2)
         values_shape = self._values.shape.with_rank(1)
         dense = self._dense_shape.shape.with_rank(1)
@@ -177,15 +180,7 @@ def _indexed_slices_to_tensor(
         raise ValueError(
             "Tensor conversion requested for IndexedSlices without dense_shape: " + str(value)
         )
-    rows = raw.StridedSlice(
-        value.dense_shape,
-        np.array([0], np.int32),
-        np.array([1], np.int32),
-        np.array([1], np.int32),
-        shrink_axis_mask=1,
-    )
-    if rows.dtype.name != "int32" and rows.dtype.name != "int64":
-        raise ValueError("dense_shape must be int32 or int64")
+    rows = value.dense_shape[0]
     return raw.UnsortedSegmentSum(value.values, value.indices, rows, name=name)
 
 

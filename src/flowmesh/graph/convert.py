@@ -65,22 +65,22 @@ def convert_to_tensor(
     if isinstance(value, Tensor):
         if not dtype_fits(dtype, value.dtype):
             raise ValueError(
-                f"Tensor conversion requested dtype {dtype.name} for Tensor with dtype {value.dtype.name}: {str(value)!r}"
+                f"Tensor conversion requested dtype {dtype.name} for Tensor with dtype {value.dtype.name}: {value!r}"
             )
         graph = get_default_graph()
         if value.graph is not graph and graph.building_function:
             raise ValueError(f"{value} is not of the graph that is being built")
         return value
-    for _, function in _converters(type(value)):
+    for base, function in _converters(type(value)):
         result = _try(function, value, dtype, preferred_dtype, name, as_ref)
         if result is not NotImplemented:
-            return _checked(result, function, dtype)
+            return _checked(result, function, base, dtype, name)
     if hasattr(value, "_as_graph_element"):
         element = value._as_graph_element()
         if isinstance(element, Tensor):
             return convert_to_tensor(element, dtype, name, as_ref)
     raise TypeError(
-        f"Cannot convert {_short(value)} with type {type(value)} to Tensor: no conversion function registered."
+        f"{_prefix(name)}Cannot convert {_short(value)} with type {type(value)} to Tensor: no conversion function registered."
     )
 
 
@@ -102,17 +102,21 @@ def _try(
     return function(value, dtype=dtype, name=name, as_ref=as_ref)
 
 
-def _checked(result: Any, function: Converter, dtype: DType | None) -> Tensor:
+def _checked(
+    result: Any, function: Converter, base: Any, dtype: DType | None, name: str | None
+) -> Tensor:
+    who = f"{_prefix(name)}Conversion function {function!r} for type {base} returned"
     if not isinstance(result, Tensor):
+        raise RuntimeError(f"{who} non-Tensor: {result!r}")
+    if dtype is not None and not dtype_fits(dtype, result.dtype):
         raise RuntimeError(
-            f"Conversion function {function!r} returned {result!r}, which is no Tensor"
-        )
-    if not dtype_fits(dtype, result.dtype):
-        raise ValueError(
-            f"Tensor conversion requested dtype {dtype.name if dtype else None} for Tensor with dtype "
-            f"{result.dtype.name}: {str(result)!r}"
+            f"{who} incompatible dtype: requested = {dtype.name}, actual = {result.dtype.name}"
         )
     return result
+
+
+def _prefix(name: str | None) -> str:
+    return "" if name is None else f"{name}: "
 
 
 def dtype_fits(wanted: DType | None, dtype: DType) -> bool:

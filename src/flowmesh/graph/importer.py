@@ -165,8 +165,7 @@ class _Import:
                 if hasattr(mapped, "_as_graph_element"):
                     mapped = mapped._as_graph_element()
                 if not isinstance(mapped, Tensor):
-                    from_value = self.graph.as_graph_element(mapped, allow_operation=False)
-                    return from_value
+                    return self.graph.as_graph_element(mapped, allow_operation=False)
                 return mapped
         op = self.made.get(source) or self.graph._by_name[source]
         if index >= len(op.outputs):

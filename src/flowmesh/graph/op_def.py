@@ -74,7 +74,7 @@ class AttrDef:
     name: str
     type: str
     default: Any = REQUIRED
-    allowed: frozenset[Any] | None = None
+    allowed: tuple[Any, ...] | None = None
     minimum: int | None = None
 
     @property
@@ -170,10 +170,29 @@ def Attr(
 
     def make(attribute: str) -> AttrDef:
         return AttrDef(
-            name or attribute, type, default, frozenset(allowed) if allowed else None, minimum
+            name or attribute, type, default, _ordered(allowed) if allowed else None, minimum
         )
 
     return _Declaration(make)
+
+
+def _ordered(allowed: Iterable[Any]) -> tuple[Any, ...]:
+    items = tuple(dict.fromkeys(allowed))
+    if isinstance(allowed, (set, frozenset)) and all(isinstance(i, DType) for i in items):
+        return tuple(sorted(items, key=lambda d: d.as_datatype_enum))
+    return items
+
+
+def python_name(op_type: str) -> str:
+    """The name of TensorFlow's generated Python function for an op type ("FIFOQueueV2": "fifo_queue_v2")."""
+    name = ""
+    for i, letter in enumerate(op_type):
+        after_lower = i > 0 and op_type[i - 1].islower()
+        before_lower = i + 1 < len(op_type) and op_type[i + 1].islower()
+        if letter.isupper() and i > 0 and (after_lower or before_lower):
+            name += "_"
+        name += letter.lower()
+    return name
 
 
 def type_attr(allowed: Iterable[DType] | None = None, default: Any = REQUIRED) -> Any:

@@ -102,7 +102,9 @@ class Operation:
         or tensor. Raises ValueError when the op has no attr of that name.
         """
         try:
-            value = self.extra_attrs[name] if name in self.extra_attrs else self.definition.attrs[name]
+            value = (
+                self.extra_attrs[name] if name in self.extra_attrs else self.definition.attrs[name]
+            )
         except KeyError:
             raise ValueError(f"Operation '{self.name}' has no attr named '{name}'.") from None
         if isinstance(value, (TensorShape, np.ndarray)):

@@ -165,7 +165,9 @@ class ScopedGraph:
             return _ControlDependencies(self, None)
         ops: list[Operation] = []
         for item in control_inputs:
-            if (hasattr(item, "_handle") and hasattr(item, "op")) or type(item).__name__ == "IndexedSlices":
+            if (hasattr(item, "_handle") and hasattr(item, "op")) or type(
+                item
+            ).__name__ == "IndexedSlices":
                 item = item.op
             element = self.as_graph_element(item)
             op = element.op if isinstance(element, Tensor) else element
@@ -210,7 +212,7 @@ class ScopedGraph:
         devices, colocation = state.devices, state.colocation
         if op is not None:
             op = _op_of(op)
-            state.devices = []
+        state.devices = []  # colocation is stronger than device scopes
         state.colocation = [] if ignore_existing else list(colocation)
         if op is not None:
             state.colocation.append(op)

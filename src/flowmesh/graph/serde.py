@@ -248,9 +248,7 @@ def _attr_def_to_proto(attr: AttrDef, message: Any) -> None:
         if attr.type in ("type", "list(type)"):
             allowed.type.extend(sorted(d.as_datatype_enum for d in attr.allowed))
         else:
-            allowed.s.extend(
-                sorted(a if isinstance(a, bytes) else a.encode() for a in attr.allowed)
-            )
+            allowed.s.extend(a if isinstance(a, bytes) else a.encode() for a in attr.allowed)
 
 
 def definition_from_node(node: Any) -> tuple[OpDef, dict[str, Any]]:

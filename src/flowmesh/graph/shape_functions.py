@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowmesh.core.shapes import TensorShape, broadcast_shapes, unknown_shape
-from flowmesh.core.shapes import scalar as _scalar
+from flowmesh.core.shapes import TensorShape, broadcast_shapes, scalar as _scalar, unknown_shape
 
 
 def unchanged(self: Any, ctx: Any, *shapes: Any) -> TensorShape:
@@ -40,11 +39,12 @@ def same(self: Any, ctx: Any, *shapes: TensorShape) -> TensorShape:
         try:
             result = result.merge_with(shape)
         except ValueError as error:
-            raise ValueError(_dimensions(result, shape)) from error
+            raise ValueError(mismatch(result, shape)) from error
     return result
 
 
-def _dimensions(a: TensorShape, b: TensorShape) -> str:
+def mismatch(a: TensorShape, b: TensorShape) -> str:
+    """Why two shapes cannot be merged, in the words of TensorFlow's shape functions."""
     if a.ndims is not None and b.ndims is not None and a.ndims == b.ndims:
         for i, (x, y) in enumerate(zip(a.as_list(), b.as_list())):
             if x is not None and y is not None and x != y:

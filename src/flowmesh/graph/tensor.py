@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from flowmesh.core import errors
 from flowmesh.core.dtypes import DType
 from flowmesh.core.shapes import TensorShape, as_shape
-from flowmesh.graph import default_stack
+from flowmesh.graph import default_stack, shape_functions
 
 if TYPE_CHECKING:
     from flowmesh.graph.graph import Graph
     from flowmesh.graph.operation import Operation
 
 _UNSET = object()
-_NOT_ALLOWED = (
-    "{} is not allowed in Graph execution. Use Eager execution or decorate this function with @tf.function."
-)
+_NOT_ALLOWED = "{} is not allowed in Graph execution. Use Eager execution or decorate this function with @tf.function."
 
 
 class Tensor:
@@ -27,7 +25,40 @@ class Tensor:
     """
 
     OVERLOADABLE_OPERATORS: ClassVar[frozenset[str]] = frozenset(
-        ["__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__div__", "__rdiv__", "__truediv__", "__rtruediv__", "__floordiv__", "__rfloordiv__", "__mod__", "__rmod__", "__lt__", "__le__", "__gt__", "__ge__", "__and__", "__rand__", "__or__", "__ror__", "__xor__", "__rxor__", "__getitem__", "__pow__", "__rpow__", "__invert__", "__neg__", "__abs__", "__matmul__", "__rmatmul__"]
+        [
+            "__add__",
+            "__radd__",
+            "__sub__",
+            "__rsub__",
+            "__mul__",
+            "__rmul__",
+            "__div__",
+            "__rdiv__",
+            "__truediv__",
+            "__rtruediv__",
+            "__floordiv__",
+            "__rfloordiv__",
+            "__mod__",
+            "__rmod__",
+            "__lt__",
+            "__le__",
+            "__gt__",
+            "__ge__",
+            "__and__",
+            "__rand__",
+            "__or__",
+            "__ror__",
+            "__xor__",
+            "__rxor__",
+            "__getitem__",
+            "__pow__",
+            "__rpow__",
+            "__invert__",
+            "__neg__",
+            "__abs__",
+            "__matmul__",
+            "__rmatmul__",
+        ]
     )
     __array_priority__ = 100
 
@@ -80,7 +111,11 @@ class Tensor:
 
     def set_shape(self, shape: Any) -> None:
         """Merges `shape` into the static shape; raises ValueError when they are not compatible."""
-        self._shape = self._shape.merge_with(as_shape(shape))
+        given = as_shape(shape)
+        try:
+            self._shape = self._shape.merge_with(given)
+        except ValueError:
+            raise ValueError(shape_functions.mismatch(self._shape, given)) from None
 
     def _shape_as_list(self) -> list[int | None] | None:
         return None if self._shape.ndims is None else self._shape.as_list()
@@ -120,7 +155,9 @@ class Tensor:
         )
 
     def __iter__(self) -> Iterator[Any]:
-        raise errors.OperatorNotAllowedInGraphError(_NOT_ALLOWED.format("iterating over `tf.Tensor`"))
+        raise errors.OperatorNotAllowedInGraphError(
+            _NOT_ALLOWED.format("iterating over `tf.Tensor`")
+        )
 
     def __bool__(self) -> bool:
         raise errors.OperatorNotAllowedInGraphError(
