@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,28 @@ def contrast(images: Any, factor: Any) -> Any:
     return (images - mean) * factor + mean
 
 
+COLOURS = np.array([[0.1, 0.6, 0.3], [0.9, 0.2, 0.2], [0.5, 0.5, 0.5], [0.3, 0.1, 0.7], [0, 0, 0]])
+COLOURS = COLOURS.reshape(1, 5, 3)
+
+
+def hsv(images: Any) -> Any:
+    flat = [colorsys.rgb_to_hsv(*(float(v) for v in c)) for c in images.reshape(-1, 3)]
+    return np.array(flat).reshape(images.shape)
+
+
+def rgb(images: Any) -> Any:
+    flat = [colorsys.hsv_to_rgb(*(float(v) for v in c)) for c in images.reshape(-1, 3)]
+    return np.array(flat).reshape(images.shape)
+
+
+def turned(images: Any, delta: Any) -> Any:
+    return rgb((hsv(images) + [delta, 0, 0]) % [1, 9, 9])
+
+
+def saturated(images: Any, scale: Any) -> Any:
+    return rgb(np.minimum(hsv(images) * [1, scale, 1], 1))
+
+
 ALIGN, HALF = {"align_corners": True}, {"half_pixel_centers": True}
 CLOSE: dict[str, float] = {"rtol": 2e-5, "atol": 2e-5}
 GRADS = np.float32(IMAGES[:, :, :3] / 3)
@@ -98,6 +121,10 @@ ROWS = [
         want=lambda g, s: transposed(lambda v: nearest()(v, g.shape[1:3]), (1, *s, 2), g),
         dtypes=["float32", "float64"],
     ),
+    Row("RGBToHSV", [COLOURS], want=hsv, dtypes=["float16", "float32", "float64"]),
+    Row("HSVToRGB", [COLOURS], want=rgb, dtypes=["float16", "float32", "float64"]),
+    Row("AdjustHue", [COLOURS.astype(np.float32), np.float32(0.25)], want=turned, **CLOSE),
+    Row("AdjustSaturation", [COLOURS.astype(np.float32), np.float32(1.5)], want=saturated, **CLOSE),
     Row(
         "AdjustContrastv2", [IMAGES, np.float32(1.5)], want=contrast, dtypes=["float16", "float32"]
     ),
