@@ -47,11 +47,8 @@ def embedding_lookup(
     """
     if isinstance(params, (list, tuple)) and not params:
         raise ValueError("Need at least one param")
-    if (
-        hasattr(params, "_variables_found_in_partitions")
-        or type(params).__name__ == "PartitionedVariable"
-    ):
-        params = list(params)
+    if hasattr(params, "_get_variable_list"):  # a partitioned variable
+        params = params._get_variable_list()
     parts = list(params) if isinstance(params, (list, tuple)) else [params]
     with name_scope(name, "embedding_lookup", [*parts, ids]) as scope:
         parts = [p if _is_resource(p) else convert_to_tensor(p, name="params") for p in parts]
