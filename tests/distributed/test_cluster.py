@@ -257,12 +257,15 @@ def test_a_restarted_ps_is_another_one(graph: Graph) -> None:
 
 def test_a_step_on_a_restarted_task_says_so(graph: Graph) -> None:
     spec = cluster_spec(ps=1, worker=1)
-    with Server(spec, "worker", 0) as worker, Server(spec, "ps", 0) as ps:
-        with Client(worker.target, graph) as client:
+    with (
+        Server(spec, "worker", 0) as worker,
+        Server(spec, "ps", 0) as ps,
+        Client(worker.target, graph) as client,
+    ):
+        client.run("y:0", feed={"x:0": X})
+        ps._worker.delete_worker_session(client.handle)
+        with pytest.raises(errors.AbortedError, match=f'"{PS}"\\) just restarted'):
             client.run("y:0", feed={"x:0": X})
-            ps._worker.delete_worker_session(client.handle)
-            with pytest.raises(errors.AbortedError, match=f'"{PS}"\\) just restarted'):
-                client.run("y:0", feed={"x:0": X})
 
 
 # -- session creation ------------------------------------------------------------------------------------
@@ -317,9 +320,12 @@ def test_an_unreachable_server_is_named(graph: Graph) -> None:
 def test_a_task_that_is_somebody_else_is_refused(graph: Graph) -> None:
     spec = cluster_spec(ps=2)
     swapped = {"ps": [spec["ps"][0], spec["ps"][1]], "worker": [spec["ps"][1]]}
-    with Server(spec, "ps", 1), Server(swapped, "ps", 0) as server:
-        with pytest.raises(errors.UnavailableError, match="should be /job:worker.* but says it is"):
-            Client(server.target, graph)
+    with (
+        Server(spec, "ps", 1),
+        Server(swapped, "ps", 0) as server,
+        pytest.raises(errors.UnavailableError, match=r"should be /job:worker.* but says it is"),
+    ):
+        Client(server.target, graph)
 
 
 def test_malformed_device_filters_are_refused(servers: dict, graph: Graph) -> None:
@@ -334,9 +340,11 @@ def test_reset_reaches_all_tasks(servers: dict, graph: Graph) -> None:
     with Client(servers["worker:0"].target, graph) as client:
         np.testing.assert_array_equal(client.run("v/read:0"), [5, 6])
         client.master.reset()
-    with Client(servers["worker:0"].target, graph) as client:
-        with pytest.raises(errors.FailedPreconditionError):
-            client.run("v/read:0")
+    with (
+        Client(servers["worker:0"].target, graph) as client,
+        pytest.raises(errors.FailedPreconditionError),
+    ):
+        client.run("v/read:0")
 
 
 def test_isolated_sessions(servers: dict, graph: Graph) -> None:

@@ -312,7 +312,7 @@ def test_placement_errors(connect: Connect, graph: Graph) -> None:
         raw.NoOp(name="lost")
     client = connect(graph)
     with pytest.raises(
-        errors.InvalidArgumentError, match="lost.*was explicitly assigned to /job:nowhere"
+        errors.InvalidArgumentError, match=r"lost.*was explicitly assigned to /job:nowhere"
     ):
         client.run(targets=["lost"])
 

@@ -155,7 +155,7 @@ def test_reasons_why_an_address_does_not_answer() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        assert "does not answer" in diagnose("127.0.0.1:%d" % silent.getsockname()[1])
+        assert "does not answer" in diagnose(f"127.0.0.1:{silent.getsockname()[1]}")
 
 
 class FakeWorker:
@@ -184,7 +184,7 @@ DEVICES = [DeviceAttributes("/job:w/replica:0/task:0/device:CPU:0", "CPU")]
 
 def test_contact() -> None:
     assert _contact(DEVICES) == {"/job:w/replica:0/task:0": DEVICES}
-    with pytest.raises(errors.UnavailableError, match="task:1 at 127.0.0.1:.*connection refused"):
+    with pytest.raises(errors.UnavailableError, match=r"task:1 at 127.0.0.1:.*connection refused"):
         _contact(DEVICES, None)
     with pytest.raises(errors.UnavailableError, match="should be /job:w/replica:0/task:1"):
         _contact(DEVICES, DEVICES)
@@ -196,7 +196,7 @@ def test_contact_of_a_server_that_does_not_answer() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        address = "127.0.0.1:%d" % silent.getsockname()[1]
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(errors.DeadlineExceededError, match=f"{address} .connected, but"):
             _contact(None, address=address)
 

@@ -142,9 +142,11 @@ def test_a_killed_ps_is_named_and_comes_back_empty(stack: ExitStack, graph: Grap
         with pytest.raises(errors.UnavailableError, match="/job:ps/replica:0/task:0 at localhost:"):
             client.run(targets=["more"])
         cluster.start("ps", 0).stdout.readline()
-    with Client(cluster.target("worker", 0), graph) as client:
-        with pytest.raises(errors.FailedPreconditionError, match="uninitialized value v"):
-            client.run("far:0")
+    with (
+        Client(cluster.target("worker", 0), graph) as client,
+        pytest.raises(errors.FailedPreconditionError, match="uninitialized value v"),
+    ):
+        client.run("far:0")
 
 
 def test_a_killed_master_is_reported_to_its_client(stack: ExitStack, graph: Graph) -> None:

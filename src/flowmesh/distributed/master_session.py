@@ -307,7 +307,7 @@ class MasterSession:
         parts.sort(key=lambda p: (p.task == self._own_task, p.task))
         self._register(parts, deadline)
         checks = tuple(plan.feed_dtype(t) for t in elements.feeds)
-        return Plan(signature, version, mark, parts, checks, deferred, tuple(ops))
+        return Plan(signature, version, mark, parts, checks, deferred)
 
     def place_all(self) -> None:
         """Places the operations that the graph has gained: all of them, for a variable must not be put where an op that uses

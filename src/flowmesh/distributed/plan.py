@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -43,8 +43,6 @@ class Plan:
     feed_dtypes: tuple[Any, ...] = ()
     """The NumPy dtype of each feed, None where it is not checked."""
     deferred: bool = False
-    closure: tuple[Operation, ...] = ()
-    steps: int = field(default=0)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ from flowmesh.runtime.device import make_devices
 
 _log = logging.getLogger(__name__)
 
+_FAREWELL = 0.5
+"""Seconds in which calls that `stop` has ended tell their callers so."""
+
 
 class Server:
     """The server of one task: other tasks and clients reach its master and its worker at `target`.
@@ -110,7 +113,8 @@ class Server:
         return self._over.wait(timeout)
 
     def stop(self, grace: float | None = None) -> None:
-        """Ends all sessions and steps, gives calls under way `grace` seconds (none by default), and frees the port."""
+        """Ends all sessions and steps, and frees the port. Calls under way get `grace` seconds to end (by default just enough
+        to say that they were ended); nobody waits longer than they take."""
         with self._lock:
             if self._state == "stopped":
                 return
@@ -119,7 +123,7 @@ class Server:
         inproc.unregister(self._address, self._master)
         self._master.close()
         self._worker.close()
-        self._transport.stop(grace)
+        self._transport.stop(_FAREWELL if grace is None else grace)
         self._peers.close()
         self._over.set()
 
@@ -147,6 +151,14 @@ class Server:
         from flowmesh.distributed.transport.worker_service import WorkerService
 
         interface = _interface(host, port, self._task)
+        if interface.startswith("127.") and host not in ("localhost", interface):
+            _log.warning(
+                "The name %s means %s on this machine: other machines cannot reach %s. Use a name or address of the "
+                "network in the cluster specification.",
+                host,
+                interface,
+                self._task,
+            )
         try:
             return GrpcServer(
                 interface,

@@ -26,6 +26,7 @@ class TaskRendezvous(Rendezvous):
         self.peers = peers
         self.runs = 0
         self.asked = 0
+        self.ended = False
         self._pulls: CancellationManager | None = None
         self._pulls_lock = threading.Lock()
 
@@ -55,7 +56,10 @@ class TaskRendezvous(Rendezvous):
 
     def recv_local(self, key: str) -> Future[Any]:
         """What this task itself sends."""
-        return super().recv_async(key)
+        future = super().recv_async(key)
+        if self.ended and not future.done():
+            self.abort(errors.AbortedError(None, None, f"Cleanup {self.step_id}"))
+        return future
 
     def abort(self, error: OpError) -> None:
         """Also gives up what other tasks were asked for. Whoever waits here is told a consequence, not the cause."""
@@ -129,7 +133,10 @@ class StepTable:
             self._ended[step_id] = None
             if len(self._ended) > _REMEMBERED:
                 self._ended.popitem(last=False)
-        if step is not None and step.in_use:
+        if step is None:
+            return
+        step.ended = True
+        if step.in_use:
             step.abort(errors.AbortedError(None, None, f"Cleanup {step_id}"))
 
     def abort_all(self, error: OpError) -> None:

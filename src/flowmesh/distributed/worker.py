@@ -59,6 +59,7 @@ class Worker(WorkerInterface):
         self._partial = PartialParts()
         self._log = RecvLog(task)
         self._stopped: OpError | None = None
+        self._running = CancellationManager()
         peers.set_local(self)
 
     # -- what it is ----------------------------------------------------------------------------------
@@ -191,14 +192,19 @@ class Worker(WorkerInterface):
         trace = TraceCollector() if call.trace else None
         # A child: the failure of this part is for the master to judge, not for the other parts of this process.
         own = CancellationManager(cancellation)
+        token = self._running.register(own.cancel)
         run = graph.executable(call.partial).run(
             StepContext(call.step_id, rendezvous, own, deadline, trace), args
         )
         if run.done():
-            own.close()
+            self._over(own, token)
         else:
-            run.add_done_callback(lambda _: own.close())
+            run.add_done_callback(lambda _: self._over(own, token))
         return run, trace, rendezvous, own
+
+    def _over(self, own: CancellationManager, token: int) -> None:
+        own.close()
+        self._running.deregister(token)
 
     def _result(
         self, call: RunGraphCall, graph: RegisteredGraph, tensors: Any, trace: TraceCollector | None
@@ -276,8 +282,9 @@ class Worker(WorkerInterface):
 
     def close(self) -> None:
         """Ends all steps and sessions, and releases all resources."""
-        error = errors.CancelledError(None, None, f"The server of {self.task} was stopped")
+        error = errors.UnavailableError(None, None, f"The server of {self.task} was stopped")
         self._stopped = error
+        self._running.cancel(error)
         self._steps.abort_all(error)
         with self._lock:
             sessions, self._sessions = self._sessions, {}

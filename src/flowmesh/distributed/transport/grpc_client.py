@@ -27,6 +27,8 @@ from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
 from flowmesh.proto import worker_pb2
 
+_NO_REASON = frozenset({"", "CANCELLED", "RPC CANCELLED", "CANCELLED ON THE SERVER SIDE"})
+"""What gRPC says of a call that was cancelled without a word."""
 _RUN_SLACK = 1.0
 """Seconds beyond its own deadline that a task gets to tell what it waited for."""
 
@@ -103,11 +105,17 @@ class Connection:
         details: str = exc.details() or ""  # type: ignore[attr-defined]
         if code == errors.DEADLINE_EXCEEDED and details == "Deadline Exceeded":
             details = f"{method}: no answer from {self._name()} in time"
-        elif code == errors.UNAVAILABLE and self.address not in details:
+        elif code == errors.CANCELLED and details.upper() in _NO_REASON:
+            # Nobody here cancelled it, or the caller would have the reason: the server is going away.
+            code, details = errors.UNAVAILABLE, f"{method}: {self._name()} ended the call"
+        elif code == errors.UNAVAILABLE and not self._is_named(details):
             details = f"{method}: {self._name()} cannot be reached: {details}"
         elif code == errors.UNIMPLEMENTED:
             details = f"{method}: {self._name()} does not know this method: {details}"
         return failure.from_wire(code, details)
+
+    def _is_named(self, details: str) -> bool:
+        return self.address in details or bool(self.task and self.task in details)
 
     def _closed_error(self, exc: BaseException) -> errors.OpError:
         if isinstance(exc, errors.OpError):
