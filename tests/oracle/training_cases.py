@@ -171,8 +171,8 @@ def placements(tf):
                 with tf.device("/job:ps/task:1"):
                     tf.Variable(2.0, name="pinned")
                 with tf.device("/cpu:1"):
-                    tf.reduce_sum(a, name="total")
-                tf.train.AdagradOptimizer(0.1).minimize(tf.reduce_sum(a), var_list=[a])
+                    tf.reduce_sum(a + 0.0, name="total")
+                tf.train.AdagradOptimizer(0.1).minimize(tf.reduce_sum(a + 0.0), var_list=[a])
             found[name] = [
                 [op.name, op.device]
                 for op in graph.get_operations()

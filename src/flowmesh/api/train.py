@@ -75,7 +75,7 @@ from flowmesh.training.learning_rate_decay import (
     piecewise_constant as piecewise_constant,
     polynomial_decay as polynomial_decay,
 )
-from flowmesh.training.meta_graph import (
+from flowmesh.frontend.meta_graph import (
     export_meta_graph as export_meta_graph,
 )
 from flowmesh.training.moving_averages import (

@@ -98,5 +98,9 @@ def _kind(item: Any) -> str:
     return "node_list"
 
 
+def _variable_to_proto(variable: Any, export_scope: str | None = None) -> Any:
+    return variable.to_proto(export_scope)
+
+
 for _key in dict.fromkeys((*GraphKeys._VARIABLE_COLLECTIONS, GraphKeys.GLOBAL_STEP)):
-    register_proto_function(_key, variable_pb2.VariableDef, Variable.to_proto, Variable.from_proto)
+    register_proto_function(_key, variable_pb2.VariableDef, _variable_to_proto, Variable.from_proto)

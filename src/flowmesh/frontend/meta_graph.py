@@ -36,7 +36,12 @@ def stripped_op_list_for_graph(graph_def: Any) -> Any:
     unknown = sorted(op for op in used if not registry.is_registered(op))
     if unknown:
         raise ValueError(f"Op {unknown[0]} is used by the graph, but is not registered")
-    return op_def_pb2.OpList(op=[serde.to_op_def(registry.lookup(op)) for op in sorted(used)])
+    return op_def_pb2.OpList(op=[_op_def(op) for op in sorted(used)])
+
+
+def _op_def(op_type: str) -> Any:
+    cls: Any = registry.lookup(op_type)
+    return serde.to_op_def(cls)
 
 
 def create_meta_graph_def(
@@ -88,7 +93,7 @@ def _strip_defaults(meta_graph: Any) -> None:
     for node in meta_graph.graph_def.node:
         known = defaults.get(node.op)
         if known is None:
-            message = serde.to_op_def(registry.lookup(node.op))
+            message = _op_def(node.op)
             known = {a.name: a.default_value for a in message.attr if a.HasField("default_value")}
             defaults[node.op] = known
         for name in list(node.attr):

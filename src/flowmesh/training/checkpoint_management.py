@@ -33,7 +33,7 @@ def generate_checkpoint_state_proto(
 ) -> Any:
     """The CheckpointState that names the checkpoints of `save_dir`, oldest first; the newest is added if it is not there.
 
-    Relative paths are made relative to `save_dir`. Raises ValueError when the numbers of paths and times differ.
+    Where `save_dir` is relative, so are the paths that are. Raises ValueError when the numbers of paths and times differ.
     """
     paths = list(all_model_checkpoint_paths or ())
     if not paths or paths[-1] != model_checkpoint_path:
@@ -48,7 +48,9 @@ def generate_checkpoint_state_proto(
         )
 
     def relative(path: str) -> str:
-        return path if os.path.isabs(path) else os.path.relpath(path, save_dir)
+        if os.path.isabs(path) or os.path.isabs(save_dir):
+            return path
+        return os.path.relpath(path, save_dir)
 
     state = CheckpointState(
         model_checkpoint_path=relative(model_checkpoint_path),
@@ -89,10 +91,11 @@ def update_checkpoint_state(
 
 
 def _below(path: str, directory: str) -> str:
-    """An absolute path as one relative to the current directory, so that it is stored relative to `directory`."""
+    """An absolute path so that it is stored relative to `directory`."""
     if not os.path.isabs(path):
         return path
-    return os.path.join(directory, os.path.relpath(path, directory))
+    below = os.path.relpath(path, directory)
+    return below if os.path.isabs(directory) else os.path.join(directory, below)
 
 
 def get_checkpoint_state(checkpoint_dir: Any, latest_filename: str | None = None) -> Any:

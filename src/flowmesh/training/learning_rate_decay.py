@@ -180,7 +180,7 @@ def cosine_decay_restarts(
             restarts = raw.Floor(done)
             done = done - restarts
         else:
-            growth = constant(t_mul, dtype=dtype)
+            growth: Any = constant(t_mul, dtype=dtype)
             restarts = raw.Floor(raw.Log(1.0 - done * (1.0 - growth)) / raw.Log(growth))
             passed = (1.0 - growth**restarts) / (1.0 - growth)
             done = (done - passed) / growth**restarts

@@ -13,7 +13,7 @@ from flowmesh.frontend.variable_collections import (
     trainable_variables,
 )
 from flowmesh.frontend.variable_scope import get_variable, variable_scope
-from flowmesh.frontend.variables import Variable
+from flowmesh.frontend.variables import RefVariable, Variable
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.graph import get_default_graph
@@ -35,9 +35,17 @@ def assign_moving_average(
         rate = convert_to_tensor(1.0 - decay, name="decay")
         if rate.dtype.base_dtype != variable.dtype.base_dtype:
             rate = cast(rate, variable.dtype.base_dtype)
+        value = _current(value)
         if zero_debias:
             return _unbiased(variable, value, rate, scope)
         return variable.assign_sub((variable - value) * rate, name=scope)
+
+
+def _current(value: Any) -> Any:
+    """`value`, read after the updates that the enclosing control dependencies wait for."""
+    if isinstance(value, RefVariable) and get_default_graph()._current_control_dependencies():
+        return value.read_value()
+    return value
 
 
 def _unbiased(variable: Any, value: Any, rate: Any, scope: str) -> Any:
@@ -97,7 +105,7 @@ class ExponentialMovingAverage:
         with name_scope(self._name) as scope:
             decay = convert_to_tensor(self._decay, name="decay")
             if self._num_updates is not None:
-                count = cast(self._num_updates, float32, name="num_updates")
+                count = cast(_current(self._num_updates), float32, name="num_updates")
                 decay = raw.Minimum(decay, (1.0 + count) / (10.0 + count))
             updates = [
                 assign_moving_average(self._averages[v], v, decay, zero_debias=v in debiased)

@@ -10,7 +10,7 @@ from flowmesh.frontend.naming import init_scope, name_scope
 from flowmesh.frontend.resource_variable import ResourceVariable
 from flowmesh.frontend.variable_collections import trainable_variables
 from flowmesh.frontend.variables import Variable
-from flowmesh.graph import gradients as backprop
+from flowmesh.graph import gradients as backprop, hooks
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.composite import IndexedSlices, convert_to_tensor_or_indexed_slices
 from flowmesh.graph.graph import Graph, get_default_graph
@@ -292,7 +292,8 @@ class Optimizer:
         found = self._non_slot_dict.get((name, graph))
         if found is None:
             with graph.colocate_with(colocate_with.op):
-                found = Variable(
+                make: Any = Variable
+                found = make(
                     initial_value,
                     name=name,
                     trainable=False,
@@ -316,7 +317,7 @@ class Optimizer:
             if variable.constraint is None:
                 return update
             with get_default_graph().control_dependencies([update]):
-                return variable.assign(variable.constraint(variable))
+                return variable.assign(variable.constraint(variable.read_value()))
         if variable.constraint is not None:
             raise RuntimeError("Cannot use a constraint function on a sparse variable.")
         if _is_resource(variable):
@@ -346,7 +347,7 @@ def _as_gradient(grad: Any) -> Any:
 def _increment(global_step: Any, name: str) -> Any:
     dtype = global_step.dtype.base_dtype
     if _is_resource(global_step):
-        one = backprop.hooks.constant(1, dtype=dtype, name="Const")
+        one = hooks.constant(1, dtype=dtype, name="Const")
         return raw.AssignAddVariableOp(global_step.handle, one, name=name)
     ref = global_step._ref() if isinstance(global_step, Variable) else global_step
     return raw.AssignAdd(ref, 1, name=name)

@@ -184,14 +184,13 @@ class QueueRunner:
         def name(element: Any) -> str:
             return str(element.name.removeprefix(prefix))
 
+        codes: Any = [errors.error_code_from_exception_type(cls) for cls in self._closed_types]
         return queue_runner_pb2.QueueRunnerDef(
             queue_name=name(self._queue),
             enqueue_op_name=[name(op) for op in self._enqueue_ops],
             close_op_name=name(self._close_op),
             cancel_op_name=name(self._cancel_op),
-            queue_closed_exception_types=[
-                errors.error_code_from_exception_type(cls) for cls in self._closed_types
-            ],
+            queue_closed_exception_types=codes,
         )
 
     @staticmethod

@@ -37,11 +37,7 @@ def _strings(values: Sequence[str]) -> np.ndarray:
 class BaseSaverBuilder:
     """Builds the save and restore nodes of a Saver, and describes them in a SaverDef."""
 
-    SaveSpec = SaveSpec
-    SaveableObject = SaveableObject
-    VariableSaveable = VariableSaveable
-
-    def __init__(self, write_version: int = saver_pb2.SaverDef.V2) -> None:
+    def __init__(self, write_version: Any = saver_pb2.SaverDef.V2) -> None:
         self._write_version = write_version
 
     # -- pieces ------------------------------------------------------------------------------------------
@@ -143,7 +139,7 @@ class BaseSaverBuilder:
         names_to_saveables: Any,
         reshape: bool = False,
         sharded: bool = False,
-        max_to_keep: int = 5,
+        max_to_keep: int | None = 5,
         keep_checkpoint_every_n_hours: float = 10000.0,
         name: str | None = None,
         restore_sequentially: bool = False,
@@ -180,6 +176,10 @@ class BaseSaverBuilder:
             keep_checkpoint_every_n_hours=keep_checkpoint_every_n_hours,
             version=self._write_version,
         )
+
+
+for _class in (SaveSpec, SaveableObject, VariableSaveable):  # programs derive from these names
+    setattr(BaseSaverBuilder, _class.__name__, _class)
 
 
 class BulkSaverBuilder(BaseSaverBuilder):

@@ -68,7 +68,7 @@ def _create(
         graph.colocate_with(primary.op) if colocate else nullcontext()
     )
     with variable_scope(None, f"{primary.op.name}/{name}"), place:
-        scope = get_variable_scope()
+        scope: Any = get_variable_scope()
         partitioner = scope.partitioner
         scope.set_partitioner(None)
         try:

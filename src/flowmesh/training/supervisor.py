@@ -130,6 +130,7 @@ class Supervisor:
                 self._summary_writer = summary_writer
             elif self._logdir:
                 self._summary_writer = _new_writer(self._logdir)
+        self._writer_is_open = self._summary_writer is not None
         self._session_manager = session_manager or SessionManager(
             local_init_op=self._local_init_op,
             ready_op=self._ready_op,
@@ -303,6 +304,7 @@ class Supervisor:
         self._coord.clear_stop()
         if self._summary_writer is not None:
             self._summary_writer.reopen()
+            self._writer_is_open = True
         if self._is_chief:
             sess = self._session_manager.prepare_session(
                 master,
@@ -405,7 +407,8 @@ class Supervisor:
                 ignore_live_threads=ignore_live_threads,
             )
         finally:
-            if close_summary_writer and self._summary_writer is not None:
+            if close_summary_writer and self._writer_is_open:
+                self._writer_is_open = False
                 self._summary_writer.add_session_log(SessionLog(status=SessionLog.STOP))
                 self._summary_writer.close()
                 self._graph_added_to_summary = False
