@@ -35,18 +35,13 @@ def _capacities(given: Any, capacity: int, count: int) -> list[int]:
     return list(given)
 
 
-def _batch_sizes(given: Any, count: int) -> list[Any]:
+def _batch_sizes(sizes: Sequence[Any]) -> list[Any]:
     """The batch size of each bucket: ints where they are known, else tensors."""
-    sizes = list(given) if isinstance(given, (list, tuple)) else [given] * count
-    if len(sizes) != count:
-        raise ValueError("If batch_size is a list it must have num_buckets elements")
     result: list[Any] = []
     for size in sizes:
-        if isinstance(size, Tensor):
-            known = constant_value(size)
-            result.append(size if known is None else int(known))
-        else:
-            result.append(int(size))
+        tensor = convert_to_tensor(size, dtype=dtypes.int32, name="batch_size")
+        known = constant_value(tensor)
+        result.append(tensor if known is None else int(known))
     return result
 
 
@@ -177,15 +172,19 @@ def bucket(
     number and the batch in the form of `tensors`. The other arguments are those of `batch`. Raises ValueError
     when the lists do not fit `num_buckets`.
     """
+    listed = isinstance(batch_size, (list, tuple))
+    sizes = list(batch_size) if listed else [batch_size] * num_buckets
+    if len(sizes) != num_buckets:
+        raise ValueError("If batch_size is a list it must have num_buckets elements")
+    capacities = _capacities(bucket_capacities, capacity, num_buckets)
     tensor_list = support.as_tensor_list(tensors)
     with name_scope(name, "bucket", list(tensor_list)):
         if not tensor_list:
             raise ValueError("Expected at least one tensor in bucket().")
         checked = support.validated(tensor_list)
-        sizes = _batch_sizes(batch_size, num_buckets)
-        capacities = _capacities(bucket_capacities, capacity, num_buckets)
         keep = support.validated_keep(keep_input, enqueue_many=False)
         stored, sparse = input_sparse.store(checked, False, keep)
+        sizes = _batch_sizes(sizes)
         which = convert_to_tensor(which_bucket, dtype=dtypes.int32, name="which_bucket")
         buckets, top = _make_queues(
             stored,

@@ -104,11 +104,11 @@ def store_join(
     first, infos = store(tensor_list_list[0], enqueue_many, keep)
     result = [first]
     for tensors in tensor_list_list[1:]:
-        if [is_sparse(t) for t in tensors] != [info.sparse for info in infos]:
+        if any(is_sparse(t) != info.sparse for t, info in zip(tensors, infos)):
             raise ValueError(
                 f"Inconsistent SparseTensors list: {list(tensor_list_list[0])} vs. {list(tensors)}"
             )
-        result.append(store(tensors, enqueue_many, keep, infos)[0])
+        result.append(store(tensors[: len(infos)], enqueue_many, keep, infos)[0])
     return result, infos
 
 
