@@ -208,7 +208,11 @@ class BaseSession:
         op = self._graph._by_name.get(match.group(1)) if match else None
         if op is None:
             return error
-        named = errors.make(error.error_code, error.message, op.node_def, op)
+        # Other tasks know the node's name only; where it was made is known here.
+        message = error.message.replace(
+            f"[[{{{{node {op.name}}}}}]]", f"[[node {op.name} (defined at {op.defined_at}) ]]"
+        )
+        named = errors.make(error.error_code, message, op.node_def, op)
         named.__cause__ = error.__cause__
         return named
 
@@ -396,11 +400,7 @@ class Session(BaseSession):
         if containers is not None and not isinstance(containers, (list, tuple)):
             raise TypeError("containers must be a list of names")
         names = [c.decode() if isinstance(c, bytes) else c for c in (containers or ["localhost"])]
-        master, disconnect = cluster_target.connect(target, config)
-        try:
-            master.reset(names, list(config.device_filters) if config is not None else [])
-        finally:
-            disconnect()
+        cluster_target.reset(target, names, config)
 
 
 class InteractiveSession(BaseSession):
