@@ -6,7 +6,7 @@ import pytest
 
 from tests.oracle import replay
 
-AREAS = ("variables", "variable_scopes")
+AREAS = ("variables", "variable_scopes", "initializers")
 
 
 @pytest.mark.parametrize(

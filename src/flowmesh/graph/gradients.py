@@ -5,6 +5,7 @@ Node names and structure follow TensorFlow 1.15 (`gradients/<op>_grad/...`, `gra
 
 from __future__ import annotations
 
+import enum
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,7 +15,7 @@ import numpy as np
 
 from flowmesh.core import dtypes
 from flowmesh.graph import convert, hooks
-from flowmesh.graph.composite import IndexedSlices
+from flowmesh.graph.composite import IndexedSlices, convert_to_tensor_or_indexed_slices
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.raw import raw
@@ -32,8 +33,8 @@ class AggregationMethod:
     EXPERIMENTAL_ACCUMULATE_N = 2
 
 
-class UnconnectedGradients:
-    """What the gradient of an unconnected x is."""
+class UnconnectedGradients(enum.Enum):
+    """What the gradient of an unconnected x is: None, or zeros."""
 
     NONE = "none"
     ZERO = "zero"
@@ -104,6 +105,12 @@ def gradients(
     Returns one Tensor, IndexedSlices or None for each x. Raises LookupError for an op without gradient on the way,
     TypeError or ValueError for ys, grad_ys that do not fit.
     """
+    try:
+        unconnected = UnconnectedGradients(unconnected_gradients)
+    except ValueError:
+        raise ValueError(
+            f"Unknown value for unconnected_gradients: {unconnected_gradients!r}"
+        ) from None
     ys, xs = _as_list(ys), _as_list(xs)
     stops = [] if stop_gradients is None else _as_list(stop_gradients)
     grad_ys = [None] * len(ys) if grad_ys is None else _as_list(grad_ys)
@@ -115,8 +122,7 @@ def gradients(
         stops = [convert.convert_to_tensor(s) for s in stops]
         run = _Backward(graph, colocate_gradients_with_ops, gate_gradients, aggregation_method)
         grads = run.run(ys, xs, run.default_grad_ys(ys, grad_ys), stops)
-    zero = getattr(unconnected_gradients, "value", unconnected_gradients) == "zero"
-    if zero:
+    if unconnected is UnconnectedGradients.ZERO:
         grads = [hooks.zeros_like(x) if g is None else g for g, x in zip(grads, xs)]
     return grads
 
@@ -153,48 +159,29 @@ class _Backward:
         self.gate = gate
         if aggregation not in (None, 0, 1, 2):
             raise ValueError(f"Invalid aggregation_method specified {aggregation}.")
+        self.aggregation = aggregation
         self.grads: dict[Operation, list[list[Any]]] = {}
         self.pending: dict[Operation, int] = {}
 
     def default_grad_ys(self, ys: list[Tensor], grad_ys: list[Any]) -> list[Any]:
         """The given gradients of ys, ones where there is none."""
-        result = []
-        for i, (y, grad) in enumerate(zip(ys, grad_ys)):
-            if grad is None:
-                if y.dtype.base_dtype.is_complex:
-                    raise TypeError(
-                        f"Gradients of complex tensors must set grad_ys (y.dtype = {y.dtype!r})"
-                    )
-                if not is_trainable(y):
-                    raise TypeError(
-                        f"Invalid type {y.dtype.name} generated for operation '{y.op.name}': "
-                        "gradients need a floating point y"
-                    )
-                with self._on(y.op):
-                    shape = hooks.shape_of(y)
-                    one = hooks.constant(1, dtype=y.dtype.base_dtype, name=f"grad_ys_{i}")
-                    result.append(raw.Fill(shape, one))
-                continue
-            if not isinstance(grad, IndexedSlices):
-                grad = convert.convert_to_tensor(grad, name=f"grad_ys_{i}")
-            if (
-                y.dtype.is_floating != grad.dtype.is_floating
-                or y.dtype.is_integer != grad.dtype.is_integer
-            ):
-                raise TypeError(
-                    f"Gradient type {grad.dtype.name} generated for tensor {y} with type {y.dtype.name} must be "
-                    f"{'real' if y.dtype.is_floating else 'integer'}"
-                )
+        given = [
+            g if g is None else convert_to_tensor_or_indexed_slices(g, name=f"grad_y_{i}")
+            for i, g in enumerate(grad_ys)
+        ]
+        result: list[Any] = []
+        for i, (y, grad) in enumerate(zip(ys, given)):
             with self._on(y.op):
-                if isinstance(grad, IndexedSlices):
-                    result.append(
-                        IndexedSlices(
-                            raw.Identity(grad.values), raw.Identity(grad.indices), grad.dense_shape
-                        )
-                    )
-                else:
-                    result.append(raw.Identity(grad, name=f"grad_ys_{i}"))
+                result.append(self._ones(y, i) if grad is None else _given_grad(y, grad, i))
         return result
+
+    def _ones(self, y: Tensor, i: int) -> Tensor:
+        if y.dtype.base_dtype.is_complex:
+            raise TypeError(
+                f"Gradients of complex tensors must set grad_ys (y.dtype = {y.dtype!r})"
+            )
+        shape = hooks.shape_of(y)
+        return raw.Fill(shape, hooks.constant(1, dtype=y.dtype.base_dtype, name=f"grad_ys_{i}"))
 
     def _on(self, op: Operation) -> Any:
         return self.graph.colocate_with(op) if self.colocate else nullcontext()
@@ -210,7 +197,7 @@ class _Backward:
         stopped.update(op for op in from_ops if not any(t.op in self.pending for t in op.inputs))
         for y, grad in zip(ys, grad_ys):
             self._add(y, grad)
-        queue = deque(op for op in to_ops if self.pending.get(op, 0) == 0)
+        queue = deque(op for op in to_ops if self.pending.get(op) == 0)
         queued = set(queue)
         while queue:
             op = queue.popleft()
@@ -260,11 +247,10 @@ class _Backward:
             slots[tensor.value_index].append(grad)
 
     def _step(self, op: Operation, stopped: set[Operation]) -> None:
-        if op in stopped:
-            self._aggregate(op)
-            return
         with self._on(op):
             out_grads = self._aggregate(op)
+            if op in stopped:
+                return
             has_grads = any(g is not None for g in out_grads)
             function = gradient_function(op) if has_grads else None
             if function is None or not has_grads:
@@ -335,12 +321,33 @@ class _Backward:
         return result
 
     def _sum(self, grads: list[Any], op: Operation) -> Any:
-        if not any(isinstance(g, IndexedSlices) for g in grads):
-            return raw.AddN(grads)
-        if all(isinstance(g, IndexedSlices) for g in grads):
+        slices = [isinstance(g, IndexedSlices) for g in grads]
+        if all(slices):
             return _concat_slices(grads)
-        dense = [convert.convert_to_tensor(g) for g in grads]
-        return raw.AddN(dense)
+        if any(slices):
+            return raw.AddN(grads)
+        if self.aggregation not in (
+            AggregationMethod.EXPERIMENTAL_TREE,
+            AggregationMethod.EXPERIMENTAL_ACCUMULATE_N,
+        ):
+            return self._add_n(grads)
+        with self.graph.name_scope(op.name + "_gradient_sum"):
+            total = grads[0]
+            for grad in grads[1:]:
+                total = raw.AddN([total, grad])
+        return total
+
+    def _add_n(self, grads: list[Tensor]) -> Tensor:
+        """Adds what is on one device there, then the sums of the devices."""
+        by_device: dict[str, list[Tensor]] = {}
+        for grad in grads:
+            by_device.setdefault(grad.device, []).append(grad)
+        sums = []
+        for device in sorted(by_device):
+            tensors = by_device[device]
+            with self.graph.colocate_with(tensors[0].op, ignore_existing=True):
+                sums.append(raw.AddN(tensors) if len(tensors) > 1 else tensors[0])
+        return raw.AddN(sums) if len(sums) > 1 else sums[0]
 
     def _result(self, x: Tensor) -> Any:
         slots = self.grads.get(x.op)
@@ -348,6 +355,34 @@ class _Backward:
             return None
         with self._on(x.op):
             return self._aggregate(x.op)[x.value_index]
+
+
+def _given_grad(y: Tensor, grad: Any, i: int) -> Any:
+    """The gradient of a y as the caller gave it; raises TypeError when its dtype does not suit y."""
+    given, wanted = grad.dtype, y.dtype
+    problem = ""
+    if wanted.is_floating or wanted.is_integer:
+        if not given.is_floating and not given.is_integer:
+            problem = "real or integer-valued tensor {} with type {} must be real or integer"
+    elif wanted.is_complex:
+        if not given.is_complex:
+            problem = "complex-valued tensor {} with type {} must be real"
+    elif wanted.base_dtype not in (dtypes.resource, dtypes.variant):
+        raise TypeError(
+            f"Tensor {y} with type {wanted.name} must be numeric to obtain a default gradient"
+        )
+    if problem:
+        raise TypeError(
+            f"Gradient type {given.name} generated for " + problem.format(y, wanted.name)
+        )
+    if not isinstance(grad, IndexedSlices):
+        return raw.Identity(grad, name=f"grad_ys_{i}")
+    dense = grad.dense_shape
+    return IndexedSlices(
+        raw.Identity(grad.values, name=f"grad_ys_{i}_values"),
+        raw.Identity(grad.indices, name=f"grad_ys_{i}_indices"),
+        None if dense is None else raw.Identity(dense, name=f"grad_ys_{i}_shape"),
+    )
 
 
 def _concat_slices(grads: list[IndexedSlices]) -> IndexedSlices:
