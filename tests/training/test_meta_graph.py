@@ -81,7 +81,7 @@ def test_import_below_a_scope(tmp_path: Path) -> None:
 
 
 def test_export_of_a_scope() -> None:
-    with tf.Graph().as_default() as graph:
+    with tf.Graph().as_default():
         x = tf.constant(2.0, name="x")
         with tf.name_scope("net"):
             w = tf.Variable(3.0, name="w")
@@ -92,8 +92,8 @@ def test_export_of_a_scope() -> None:
             "w/initial_value", "w", "w/Assign", "w/read", "y",
         ]  # fmt: skip
         assert list(made.collection_def["unbound_inputs"].bytes_list.value) == [b"x"]
-    with tf.Graph().as_default() as graph:
-        with pytest.raises(ValueError, match="unbound inputs: x. Must provide these inputs"):
+    with tf.Graph().as_default():
+        with pytest.raises(ValueError, match=r"unbound inputs: x\. Must provide these inputs"):
             meta_graph.import_scoped_meta_graph(made)
         fed = tf.constant(5.0)
         variables = meta_graph.import_scoped_meta_graph(
@@ -200,5 +200,5 @@ def test_graph_util() -> None:
         tf.graph_util.extract_sub_graph(full, ["nothing"])
     with pytest.raises(TypeError, match="dest_nodes must be a list"):
         tf.graph_util.extract_sub_graph(full, "y")
-    with pytest.raises(TypeError, match="graph_def must be a graph_pb2.GraphDef proto"):
+    with pytest.raises(TypeError, match=r"graph_def must be a graph_pb2\.GraphDef proto"):
         tf.graph_util.extract_sub_graph(3, ["y"])

@@ -142,7 +142,7 @@ def test_errors() -> None:
             descent.apply_gradients([(object(), w)])
         with pytest.raises(ValueError, match="gate_gradients must be one of"):
             descent.compute_gradients(w * 2.0, gate_gradients=3)
-        with pytest.raises(ValueError, match="Invalid type tf.int32 for c:0, expected"):
+        with pytest.raises(ValueError, match=r"Invalid type tf\.int32 for c:0, expected"):
             descent.minimize(tf.constant(1, name="c"))
         with pytest.raises(NotImplementedError, match="Trying to optimize unsupported type"):
             descent.minimize(w * 2.0, var_list=[3])

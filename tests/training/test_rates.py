@@ -102,7 +102,7 @@ def test_global_step() -> None:
         assert tf.train.get_global_step(graph) is step
         assert tf.train.get_or_create_global_step() is step
         assert graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES) == [step]
-        with pytest.raises(ValueError, match='"global_step" already exists.'):
+        with pytest.raises(ValueError, match='"global_step" already exists'):
             tf.train.create_global_step()
         with tf.Session() as session:
             session.run(step.initializer)

@@ -111,7 +111,7 @@ def test_sharded(tmp_path: Path) -> None:
 
 
 def test_reshape(model: Any, tmp_path: Path) -> None:
-    session, w, _, saver = model
+    session, _, _, saver = model
     prefix = saver.save(session, tmp_path / "m")
     flat = tf.Variable([0.0, 0.0], name="flat")
     tf.train.Saver({"w": flat}, reshape=True).restore(session, prefix)
@@ -199,7 +199,7 @@ def test_build_errors() -> None:
 
 
 def test_run_errors(model: Any, tmp_path: Path) -> None:
-    session, w, _, saver = model
+    session, _, _, saver = model
     with pytest.raises(ValueError, match="not a valid checkpoint"):
         saver.restore(session, tmp_path / "nothing")
     with pytest.raises(ValueError, match="when it is None"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -81,6 +82,7 @@ class Saver:
         self._last_checkpoints: list[tuple[str, float]] = []
         self._checkpoints_to_be_deleted: list[tuple[str, float]] = []
         self._next_checkpoint_time = 0.0
+        self._lock = threading.Lock()
         if not defer_build:
             self.build()
         if self.saver_def is not None:
@@ -235,15 +237,16 @@ class Saver:
         if not self._is_empty:
             written = self._write(sess, path, save_path)
             if write_state:
-                self._record_checkpoint(written)
-                checkpoint_management.update_checkpoint_state(
-                    save_dir=os.path.dirname(save_path),
-                    model_checkpoint_path=written,
-                    all_model_checkpoint_paths=self.last_checkpoints,
-                    latest_filename=latest_filename,
-                    save_relative_paths=self._save_relative_paths,
-                )
-                self._delete_old_checkpoints(meta_graph_suffix)
+                with self._lock:  # a service thread may save too
+                    self._record_checkpoint(written)
+                    checkpoint_management.update_checkpoint_state(
+                        save_dir=os.path.dirname(save_path),
+                        model_checkpoint_path=written,
+                        all_model_checkpoint_paths=self.last_checkpoints,
+                        latest_filename=latest_filename,
+                        save_relative_paths=self._save_relative_paths,
+                    )
+                    self._delete_old_checkpoints(meta_graph_suffix)
         if write_meta_graph:
             filename = checkpoint_management.meta_graph_filename(path, meta_graph_suffix)
             with sess.graph.as_default():
