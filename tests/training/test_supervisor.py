@@ -154,7 +154,7 @@ def test_training_with_checkpoints_and_summaries(tmp_path: Path) -> None:
     found = list(read_events(str(events)))
     kinds = [e.WhichOneof("what") for e in found]
     assert kinds[:4] == ["file_version", "graph_def", "meta_graph_def", "session_log"]
-    assert [e.session_log.status for e in found if e.HasField("session_log")][0] == SessionLog.START
+    assert found[3].session_log.status == SessionLog.START
     assert found[-1].session_log.status == SessionLog.STOP
     by_tag = {v.tag: (e.step, v.simple_value) for e in found for v in e.summary.value}
     assert by_tag["weight"] == (3, 4.0)

@@ -60,6 +60,9 @@ def new_checkpoint_reader(filepattern: Any) -> CheckpointReader:
     return CheckpointReader(_name(filepattern))
 
 
+NewCheckpointReader = new_checkpoint_reader
+
+
 def load_checkpoint(ckpt_dir_or_file: Any) -> CheckpointReader:
     """A reader of a checkpoint, or of the newest one in a directory (TensorFlow: `tf.train.load_checkpoint`).
 

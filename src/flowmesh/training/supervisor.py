@@ -88,28 +88,12 @@ class Supervisor:
         local_init_run_options: Any = None,
     ) -> None:
         self._graph = graph if graph is not None else get_default_graph()
+        self._init_feed_dict = init_feed_dict
         with self._graph.as_default():
-            self._ready_op = self._default(ready_op, GraphKeys.READY_OP, _report_uninitialized)
-            self._ready_for_local_init_op = self._default(
-                ready_for_local_init_op, GraphKeys.READY_FOR_LOCAL_INIT_OP, _nothing
-            )
-            self._init_op = self._default(
-                init_op, GraphKeys.INIT_OP, variable_collections.global_variables_initializer
-            )
-            self._init_feed_dict = init_feed_dict
-            self._local_init_op = self._default(
-                local_init_op, GraphKeys.LOCAL_INIT_OP, _local_initializers
-            )
-            self._saver = self._default(saver, GraphKeys.SAVERS, _new_saver)
-            self._summary_op = self._default(summary_op, GraphKeys.SUMMARY_OP, merge_all)
-            self._global_step = self._default(
-                global_step, GraphKeys.GLOBAL_STEP, self._global_step_by_name
-            )
-        self._meta_graph_def = meta_graph.create_meta_graph_def(
-            graph_def=self._graph.as_graph_def(add_shapes=True),
-            saver_def=self._saver.saver_def if self._saver else None,
-            graph=self._graph,
-        )
+            self._take_or_make(
+                ready_op, ready_for_local_init_op, init_op, local_init_op, saver, summary_op,
+                global_step,
+            )  # fmt: skip
         self._is_chief = is_chief
         self._coord = Coordinator()
         self._stop_grace_secs = stop_grace_secs
@@ -121,15 +105,9 @@ class Supervisor:
         self._summary_writer: Any = None
         self._graph_added_to_summary = False
         if is_chief:
-            self._logdir = os.fspath(logdir) if logdir else None
             self._save_summaries_secs = save_summaries_secs
             self._save_model_secs = save_model_secs
-            if self._logdir:
-                self._save_path = os.path.join(self._logdir, checkpoint_basename)
-            if summary_writer is not Supervisor.USE_DEFAULT:
-                self._summary_writer = summary_writer
-            elif self._logdir:
-                self._summary_writer = _new_writer(self._logdir)
+            self._init_files(logdir, checkpoint_basename, summary_writer)
         self._writer_is_open = self._summary_writer is not None
         self._session_manager = session_manager or SessionManager(
             local_init_op=self._local_init_op,
@@ -141,6 +119,48 @@ class Supervisor:
         )
         self._verify_setup()
         self._graph.finalize()
+
+    def _take_or_make(
+        self,
+        ready_op: Any,
+        ready_for_local_init_op: Any,
+        init_op: Any,
+        local_init_op: Any,
+        saver: Any,
+        summary_op: Any,
+        global_step: Any,
+    ) -> None:
+        """Sets what the constructor was given; adds the nodes for what it was not."""
+        self._ready_op = self._default(ready_op, GraphKeys.READY_OP, _report_uninitialized)
+        self._ready_for_local_init_op = self._default(
+            ready_for_local_init_op, GraphKeys.READY_FOR_LOCAL_INIT_OP, _nothing
+        )
+        self._init_op = self._default(
+            init_op, GraphKeys.INIT_OP, variable_collections.global_variables_initializer
+        )
+        self._local_init_op = self._default(
+            local_init_op, GraphKeys.LOCAL_INIT_OP, _local_initializers
+        )
+        self._saver = self._default(saver, GraphKeys.SAVERS, _new_saver)
+        self._summary_op = self._default(summary_op, GraphKeys.SUMMARY_OP, merge_all)
+        self._global_step = self._default(
+            global_step, GraphKeys.GLOBAL_STEP, self._global_step_by_name
+        )
+        self._meta_graph_def = meta_graph.create_meta_graph_def(
+            graph_def=self._graph.as_graph_def(add_shapes=True),
+            saver_def=self._saver.saver_def if self._saver else None,
+            graph=self._graph,
+        )
+
+    def _init_files(self, logdir: Any, checkpoint_basename: str, summary_writer: Any) -> None:
+        """Where the chief writes checkpoints and summaries."""
+        if logdir:
+            self._logdir = os.fspath(logdir)
+            self._save_path = os.path.join(self._logdir, checkpoint_basename)
+        if summary_writer is not Supervisor.USE_DEFAULT:
+            self._summary_writer = summary_writer
+        elif self._logdir:
+            self._summary_writer = _new_writer(self._logdir)
 
     # -- defaults ------------------------------------------------------------------------------------------
 
