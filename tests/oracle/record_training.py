@@ -15,7 +15,7 @@ import tensorflow as tf
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
-import training_cases as cases
+import training_cases as cases  # noqa: E402
 
 tf.logging.set_verbosity(tf.logging.ERROR)
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from flowmesh.api.compat_v0 import (
+    SummaryWriter as SummaryWriter,
+)
 from flowmesh.core.cluster_spec import (
     ClusterSpec as ClusterSpec,
 )
 from flowmesh.distributed.server import (
     Server as Server,
+)
+from flowmesh.frontend.meta_graph import (
+    export_meta_graph as export_meta_graph,
 )
 from flowmesh.proto.cluster_pb2 import (
     ClusterDef as ClusterDef,
@@ -31,6 +37,9 @@ from flowmesh.proto.saver_pb2 import (
 from flowmesh.proto.tensorflow_server_pb2 import (
     ServerDef as ServerDef,
 )
+from flowmesh.summaries.writer import (
+    summary_iterator as summary_iterator,
+)
 from flowmesh.training.adam import (
     AdamOptimizer as AdamOptimizer,
 )
@@ -44,6 +53,7 @@ from flowmesh.training.checkpoint_management import (
     update_checkpoint_state as update_checkpoint_state,
 )
 from flowmesh.training.checkpoint_reader import (
+    NewCheckpointReader as NewCheckpointReader,
     list_variables as list_variables,
     load_checkpoint as load_checkpoint,
     load_variable as load_variable,
@@ -65,6 +75,24 @@ from flowmesh.training.global_step import (
 from flowmesh.training.graph_io import (
     write_graph as write_graph,
 )
+from flowmesh.training.input_batching import (
+    batch as batch,
+    batch_join as batch_join,
+    maybe_batch as maybe_batch,
+    maybe_batch_join as maybe_batch_join,
+    maybe_shuffle_batch as maybe_shuffle_batch,
+    maybe_shuffle_batch_join as maybe_shuffle_batch_join,
+    shuffle_batch as shuffle_batch,
+    shuffle_batch_join as shuffle_batch_join,
+)
+from flowmesh.training.input_producers import (
+    input_producer as input_producer,
+    limit_epochs as limit_epochs,
+    match_filenames_once as match_filenames_once,
+    range_input_producer as range_input_producer,
+    slice_input_producer as slice_input_producer,
+    string_input_producer as string_input_producer,
+)
 from flowmesh.training.learning_rate_decay import (
     cosine_decay as cosine_decay,
     cosine_decay_restarts as cosine_decay_restarts,
@@ -74,9 +102,6 @@ from flowmesh.training.learning_rate_decay import (
     natural_exp_decay as natural_exp_decay,
     piecewise_constant as piecewise_constant,
     polynomial_decay as polynomial_decay,
-)
-from flowmesh.frontend.meta_graph import (
-    export_meta_graph as export_meta_graph,
 )
 from flowmesh.training.moving_averages import (
     ExponentialMovingAverage as ExponentialMovingAverage,
@@ -133,6 +158,7 @@ __all__ = [
     "JobDef",
     "LooperThread",
     "MomentumOptimizer",
+    "NewCheckpointReader",
     "Optimizer",
     "ProximalAdagradOptimizer",
     "ProximalGradientDescentOptimizer",
@@ -144,9 +170,12 @@ __all__ = [
     "Server",
     "ServerDef",
     "SessionManager",
+    "SummaryWriter",
     "Supervisor",
     "add_queue_runner",
     "assert_global_step",
+    "batch",
+    "batch_join",
     "checkpoint_exists",
     "cosine_decay",
     "cosine_decay_restarts",
@@ -160,18 +189,31 @@ __all__ = [
     "get_or_create_global_step",
     "global_step",
     "import_meta_graph",
+    "input_producer",
     "inverse_time_decay",
     "latest_checkpoint",
+    "limit_epochs",
     "linear_cosine_decay",
     "list_variables",
     "load_checkpoint",
     "load_variable",
+    "match_filenames_once",
+    "maybe_batch",
+    "maybe_batch_join",
+    "maybe_shuffle_batch",
+    "maybe_shuffle_batch_join",
     "natural_exp_decay",
     "piecewise_constant",
     "polynomial_decay",
+    "range_input_producer",
     "remove_checkpoint",
     "replica_device_setter",
+    "shuffle_batch",
+    "shuffle_batch_join",
+    "slice_input_producer",
     "start_queue_runners",
+    "string_input_producer",
+    "summary_iterator",
     "update_checkpoint_state",
     "write_graph",
 ]

@@ -2,4 +2,8 @@
 
 from __future__ import annotations
 
-from flowmesh import ops as _ops  # noqa: F401  (registers all ops)
+from flowmesh import ops as _ops
+from flowmesh.summaries.writer import FileWriter
+from flowmesh.training import supervisor
+
+supervisor.set_summary_writer_factory(FileWriter)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from flowmesh.core.platform import tf_logging
 from flowmesh.frontend.variables import Variable
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.proto import variable_pb2
-
-_log = logging.getLogger("flowmesh")
 
 
 class CollectionProto(NamedTuple):
@@ -63,7 +61,7 @@ def add_to_meta_graph(
         if col.WhichOneof("kind") is None:
             del meta_graph.collection_def[key]
     except Exception as error:
-        _log.warning(
+        tf_logging.warning(
             "Issue encountered when serializing %s.\nType is unsupported, or the types of the items don't match "
             "field type in CollectionDef. Note this is a warning and probably safe to ignore.\n%s",
             key,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from flowmesh.core.dtypes import float32, string
+from flowmesh.core.platform import tf_logging
 from flowmesh.frontend.naming import name_scope
 from flowmesh.frontend.summary_merge import collect, merge, merge_all
 from flowmesh.graph.collections import GraphKeys
@@ -18,7 +18,6 @@ from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.raw import raw
 from flowmesh.proto.summary_pb2 import SummaryDescription, SummaryMetadata
 
-_log = logging.getLogger("flowmesh")
 _INVALID_TAG_CHARACTERS = re.compile(r"[^-/\w\.]")
 _DEFAULT = (GraphKeys.SUMMARIES,)
 
@@ -29,7 +28,7 @@ def clean_tag(name: str | None) -> str | None:
         return None
     cleaned = _INVALID_TAG_CHARACTERS.sub("_", name).lstrip("/")
     if cleaned != name:
-        _log.info("Summary name %s is illegal; using %s instead.", name, cleaned)
+        tf_logging.info("Summary name %s is illegal; using %s instead.", name, cleaned)
     return cleaned
 
 

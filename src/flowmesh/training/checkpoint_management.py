@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import logging
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,12 +10,12 @@ from typing import Any
 from google.protobuf import text_format
 
 from flowmesh.core import errors
+from flowmesh.core.platform import tf_logging
 from flowmesh.formats.checkpoint import index_path
 from flowmesh.formats.files import write_atomically
 from flowmesh.proto import saver_pb2
 from flowmesh.proto.checkpoint_state_pb2 import CheckpointState
 
-_log = logging.getLogger("flowmesh")
 _STATE_FILE = "checkpoint"
 
 
@@ -37,7 +36,7 @@ def generate_checkpoint_state_proto(
     """
     paths = list(all_model_checkpoint_paths or ())
     if not paths or paths[-1] != model_checkpoint_path:
-        _log.info(
+        tf_logging.info(
             "%s is not in all_model_checkpoint_paths. Manually adding it.", model_checkpoint_path
         )
         paths.append(model_checkpoint_path)
@@ -115,7 +114,7 @@ def get_checkpoint_state(checkpoint_dir: Any, latest_filename: str | None = None
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-        _log.warning("%s: Checkpoint ignored: %s", path, error)
+        tf_logging.warning("%s: Checkpoint ignored: %s", path, error)
         return None
     if not state.model_checkpoint_path:
         raise ValueError("Invalid checkpoint state loaded from " + directory)
@@ -136,7 +135,7 @@ def latest_checkpoint(checkpoint_dir: Any, latest_filename: str | None = None) -
         return None
     if checkpoint_exists(state.model_checkpoint_path):
         return str(state.model_checkpoint_path)
-    _log.error(
+    tf_logging.error(
         "Couldn't match files for checkpoint %s (named by %s)",
         state.model_checkpoint_path,
         os.path.join(_text(checkpoint_dir), latest_filename or _STATE_FILE),

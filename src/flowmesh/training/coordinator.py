@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 import threading
 import time
@@ -12,8 +11,8 @@ from types import TracebackType
 from typing import Any
 
 from flowmesh.core import errors
+from flowmesh.core.platform import tf_logging
 
-_log = logging.getLogger("flowmesh")
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 _POLL_SECS = 0.05
 
@@ -60,7 +59,7 @@ class Coordinator:
             if self._stop_event.is_set():
                 return
             if info is not None and self._exc_info_to_raise is None:
-                _log.info("Error reported to Coordinator: %s, %s", info[0], info[1])
+                tf_logging.info("Error reported to Coordinator: %s, %s", info[0], info[1])
                 self._exc_info_to_raise = info
             self._stop_event.set()
 
@@ -124,7 +123,7 @@ class Coordinator:
                 message = "Coordinator stopped with threads still running: " + " ".join(stragglers)
                 if not ignore_live_threads:
                     raise RuntimeError(message)
-                _log.info("%s", message)
+                tf_logging.info("%s", message)
 
     @property
     def joined(self) -> bool:

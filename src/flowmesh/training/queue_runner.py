@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import warnings
 import weakref
@@ -10,14 +9,13 @@ from typing import Any
 
 from flowmesh.client.session import BaseSession
 from flowmesh.core import errors
+from flowmesh.core.platform import tf_logging
 from flowmesh.frontend import collection_protos
 from flowmesh.graph import default_stack
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.graph import get_default_graph
 from flowmesh.proto import queue_runner_pb2
 from flowmesh.training.coordinator import Coordinator
-
-_log = logging.getLogger("flowmesh")
 
 
 class QueueRunner:
@@ -150,7 +148,7 @@ class QueueRunner:
             if coord is not None:
                 coord.request_stop(error)
                 return
-            _log.error("Exception in QueueRunner: %s", error)
+            tf_logging.error("Exception in QueueRunner: %s", error)
             with self._lock:
                 self._exceptions_raised.append(error)
         finally:
@@ -166,14 +164,14 @@ class QueueRunner:
             try:
                 sess.run(self._close_op)
             except Exception as error:
-                _log.info("Ignored exception: %s", error)
+                tf_logging.info("Ignored exception: %s", error)
 
     def _close_on_stop(self, sess: Any, cancel_op: Any, coord: Coordinator) -> None:
         coord.wait_for_stop()
         try:
             sess.run(cancel_op)
         except Exception as error:
-            _log.info("Ignored exception: %s", error)
+            tf_logging.info("Ignored exception: %s", error)
 
     def to_proto(self, export_scope: str | None = None) -> Any:
         """The QueueRunnerDef message; None when the queue is outside of `export_scope`."""

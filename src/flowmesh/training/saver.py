@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -11,6 +10,7 @@ from typing import Any
 
 from flowmesh.client.session import BaseSession
 from flowmesh.core import errors
+from flowmesh.core.platform import tf_logging
 from flowmesh.frontend import collection_protos, meta_graph
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.graph import get_default_graph
@@ -19,7 +19,6 @@ from flowmesh.training import checkpoint_management
 from flowmesh.training.global_step import global_step as global_step_of
 from flowmesh.training.saver_builder import BaseSaverBuilder, BulkSaverBuilder
 
-_log = logging.getLogger("flowmesh")
 _SECONDS_PER_HOUR = 3600
 
 
@@ -203,7 +202,7 @@ class Saver:
         try:
             checkpoint_management.remove_checkpoint(path, self.saver_def.version, meta_graph_suffix)
         except Exception as error:  # an old checkpoint that stays does no harm to the new one
-            _log.warning("Ignoring: %s", error)
+            tf_logging.warning("Ignoring: %s", error)
 
     # -- saving and restoring ----------------------------------------------------------------------------
 
@@ -292,7 +291,7 @@ class Saver:
         prefix = save_path.decode() if isinstance(save_path, bytes) else os.fspath(save_path)
         if not checkpoint_management.checkpoint_exists(prefix):
             raise ValueError("The passed save_path is not a valid checkpoint: " + prefix)
-        _log.info("Restoring parameters from %s", prefix)
+        tf_logging.info("Restoring parameters from %s", prefix)
         try:
             sess.run(self.saver_def.restore_op_name, {self.saver_def.filename_tensor_name: prefix})
         except errors.NotFoundError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from typing import Any
@@ -12,10 +11,10 @@ import numpy as np
 
 from flowmesh.client.session import Session
 from flowmesh.core import errors
+from flowmesh.core.platform import tf_logging
 from flowmesh.graph.graph import get_default_graph
 from flowmesh.training.checkpoint_management import get_checkpoint_state
 
-_log = logging.getLogger("flowmesh")
 _MAX_POLL_SECS = 0.2
 _LOG_EVERY_SECS = 30.0
 
@@ -135,7 +134,7 @@ class SessionManager:
             return sess, False
         where = checkpoint_dir or checkpoint_filename_with_path
         if not_ready is not None:
-            _log.info(
+            tf_logging.info(
                 "Restoring model from %s did not make model ready for local init: %s",
                 where,
                 not_ready,
@@ -143,9 +142,11 @@ class SessionManager:
             return sess, False
         not_ready = self._not_ready(self._ready_op, sess)
         if not_ready is not None:
-            _log.info("Restoring model from %s did not make model ready: %s", where, not_ready)
+            tf_logging.info(
+                "Restoring model from %s did not make model ready: %s", where, not_ready
+            )
             return sess, False
-        _log.info("Restored model from %s", where)
+        tf_logging.info("Restored model from %s", where)
         return sess, True
 
     def _restored(
@@ -214,7 +215,7 @@ class SessionManager:
                         "and does its init_op initialize these variables?",
                     )
                 if now >= next_log:
-                    _log.info("Waiting for model to be ready. %s", message)
+                    tf_logging.info("Waiting for model to be ready. %s", message)
                     next_log = now + _LOG_EVERY_SECS
                 self._pause.wait(self._poll_secs)
         except BaseException:
@@ -244,7 +245,7 @@ class SessionManager:
             value = sess.run(op)
         except errors.FailedPreconditionError as error:
             if "uninitialized" not in str(error):
-                _log.warning("%s : error [%s]", _named(op), error)
+                tf_logging.warning("%s : error [%s]", _named(op), error)
                 raise
             return str(error.message)
         if value is None or np.asarray(value).dtype == np.int32 or np.size(value) == 0:

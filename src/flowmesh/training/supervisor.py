@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from flowmesh.core.dtypes import int32, int64
+from flowmesh.core.platform import tf_logging
 from flowmesh.frontend import meta_graph, variable_collections
 from flowmesh.frontend.summary_merge import merge_all
 from flowmesh.graph.collections import GraphKeys
@@ -28,7 +28,6 @@ from flowmesh.training.supervisor_threads import (
     SVTimerCheckpointThread,
 )
 
-_log = logging.getLogger("flowmesh")
 _writer_factory: Callable[[str], Any] | None = None
 
 
@@ -50,7 +49,7 @@ def _first_of(graph: Graph, key: str) -> Any:
     """The first item of a collection, or None."""
     items = graph.get_collection(key)
     if len(items) > 1:
-        _log.info("Found %d %s operations. Returning the first one.", len(items), key)
+        tf_logging.info("Found %d %s operations. Returning the first one.", len(items), key)
     return items[0] if items else None
 
 
@@ -182,7 +181,9 @@ class Supervisor:
             return None
         if tensor.dtype.base_dtype in (int32, int64):
             return tensor
-        _log.warning("Found 'global_step' but is not an int type: %s", tensor.dtype.base_dtype.name)
+        tf_logging.warning(
+            "Found 'global_step' but is not an int type: %s", tensor.dtype.base_dtype.name
+        )
         return None
 
     def _verify_setup(self) -> None:
@@ -292,7 +293,7 @@ class Supervisor:
                 "Only chief supervisor can start standard services. Because only chief supervisors can write events."
             )
         if not self._logdir:
-            _log.warning("Standard services need a 'logdir' passed to the SessionManager")
+            tf_logging.warning("Standard services need a 'logdir' passed to the SessionManager")
             return None
         if self._global_step is not None and self._summary_writer is not None:
             step = global_step_of(sess, self._global_step)
@@ -339,14 +340,14 @@ class Supervisor:
             )
             self._write_graph()
             if start_standard_services:
-                _log.info("Starting standard services.")
+                tf_logging.info("Starting standard services.")
                 self.start_standard_services(sess)
         else:
             sess = self._session_manager.wait_for_session(
                 master, config=config, max_wait_secs=max_wait_secs
             )
         if start_standard_services:
-            _log.info("Starting queue runners.")
+            tf_logging.info("Starting queue runners.")
             self.start_queue_runners(sess)
         return sess
 

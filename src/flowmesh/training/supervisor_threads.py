@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
+from flowmesh.core.platform import tf_logging
 from flowmesh.proto.event_pb2 import SessionLog
 from flowmesh.proto.summary_pb2 import Summary
 from flowmesh.training import coordinator
 from flowmesh.training.global_step import global_step as global_step_of
-
-_log = logging.getLogger("flowmesh")
 
 
 class SVSummaryThread(coordinator.LooperThread):
@@ -31,7 +29,7 @@ class SVSummaryThread(coordinator.LooperThread):
         else:
             summary = self._sess.run(sv.summary_op)
         if sv.summary_writer is not None:
-            _log.info("Recording summary at step %s.", step)
+            tf_logging.info("Recording summary at step %s.", step)
             sv.summary_writer.add_summary(summary, step)
 
 
@@ -63,7 +61,7 @@ class SVStepCounterThread(coordinator.LooperThread):
         summary = Summary(value=[Summary.Value(tag=self._summary_tag, simple_value=rate)])
         if self._sv.summary_writer is not None:
             self._sv.summary_writer.add_summary(summary, step)
-        _log.info("%s: %g", self._summary_tag, rate)
+        tf_logging.info("%s: %g", self._summary_tag, rate)
 
 
 class SVTimerCheckpointThread(coordinator.LooperThread):
@@ -77,7 +75,7 @@ class SVTimerCheckpointThread(coordinator.LooperThread):
     def run_loop(self) -> None:
         """See LooperThread."""
         sv = self._sv
-        _log.info("Saving checkpoint to path %s", sv.save_path)
+        tf_logging.info("Saving checkpoint to path %s", sv.save_path)
         sv.saver.save(self._sess, sv.save_path, global_step=sv.global_step)
         if sv.summary_writer is not None and sv.global_step is not None:
             step = global_step_of(self._sess, sv.global_step)

@@ -2,4 +2,9 @@
 
 from __future__ import annotations
 
-from flowmesh.api.contrib import framework as framework, learn as learn, util as util
+from flowmesh.api.contrib import (
+    framework as framework,
+    learn as learn,
+    training as training,
+    util as util,
+)
