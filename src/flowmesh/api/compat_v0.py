@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core.platform import tf_logging
-from flowmesh.frontend import variable_collections
+from flowmesh.frontend import summary_merge, variable_collections
 from flowmesh.graph import composite
+from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops import (
@@ -28,6 +29,7 @@ from flowmesh.ops import (
     split as split_ops,
     stack as stack_ops,
 )
+from flowmesh.summaries.writer import FileWriter
 
 _warned: set[str] = set()
 _lock = threading.Lock()
@@ -215,6 +217,36 @@ def select(condition: Any, t: Any = None, e: Any = None, name: str | None = None
     return raw.Select(condition, t, e, name=name)
 
 
+def _old_summary(
+    old: str, op: str, tag: Any, values: Any, collections: Any, name: str | None, **attrs: Any
+) -> Any:
+    warn_once(f"tf.{old}", f"tf.summary.{old.removesuffix('_summary')}")
+    value = getattr(raw, op)(tag, values, name=name, **attrs)
+    summary_merge.collect(value, collections, (GraphKeys.SUMMARIES,))
+    return value
+
+
+def scalar_summary(tags: Any, values: Any, collections: Any = None, name: str | None = None) -> Any:
+    """TensorFlow 0.x form of `tf.summary.scalar`: one tag for each value, used as they are."""
+    return _old_summary("scalar_summary", "ScalarSummary", tags, values, collections, name)
+
+
+def histogram_summary(
+    tag: Any, values: Any, collections: Any = None, name: str | None = None
+) -> Any:
+    """TensorFlow 0.x form of `tf.summary.histogram`: the tag is used as it is."""
+    return _old_summary("histogram_summary", "HistogramSummary", tag, values, collections, name)
+
+
+def image_summary(
+    tag: Any, tensor: Any, max_images: int = 3, collections: Any = None, name: str | None = None
+) -> Any:
+    """TensorFlow 0.x form of `tf.summary.image`: the tag is used as it is."""
+    return _old_summary(
+        "image_summary", "ImageSummary", tag, tensor, collections, name, max_images=max_images
+    )
+
+
 mul = _renamed("mul", "multiply", math_functions.multiply)
 sub = _renamed("sub", "subtract", math_functions.subtract)
 neg = _renamed("neg", "negative", elementwise.negative)
@@ -239,3 +271,6 @@ initialize_local_variables = _renamed(
     "local_variables_initializer",
     variable_collections.local_variables_initializer,
 )
+merge_all_summaries = _renamed("merge_all_summaries", "summary.merge_all", summary_merge.merge_all)
+merge_summary = _renamed("merge_summary", "summary.merge", summary_merge.merge)
+SummaryWriter = _renamed("train.SummaryWriter", "summary.FileWriter", FileWriter)

@@ -5,6 +5,14 @@ from __future__ import annotations
 from flowmesh.formats.summary import (
     encode_png as encode_png,
 )
+from flowmesh.ops.image_colour import (
+    adjust_hue as adjust_hue,
+    adjust_saturation as adjust_saturation,
+    hsv_to_rgb as hsv_to_rgb,
+    random_hue as random_hue,
+    random_saturation as random_saturation,
+    rgb_to_hsv as rgb_to_hsv,
+)
 from flowmesh.ops.image_functions import (
     ResizeMethod as ResizeMethod,
     adjust_brightness as adjust_brightness,
@@ -40,6 +48,8 @@ __all__ = [
     "ResizeMethod",
     "adjust_brightness",
     "adjust_contrast",
+    "adjust_hue",
+    "adjust_saturation",
     "central_crop",
     "convert_image_dtype",
     "crop_to_bounding_box",
@@ -47,6 +57,7 @@ __all__ = [
     "flip_left_right",
     "flip_up_down",
     "grayscale_to_rgb",
+    "hsv_to_rgb",
     "pad_to_bounding_box",
     "per_image_standardization",
     "random_brightness",
@@ -54,11 +65,14 @@ __all__ = [
     "random_crop",
     "random_flip_left_right",
     "random_flip_up_down",
+    "random_hue",
+    "random_saturation",
     "resize_bilinear",
     "resize_image_with_crop_or_pad",
     "resize_images",
     "resize_nearest_neighbor",
     "rgb_to_grayscale",
+    "rgb_to_hsv",
     "rot90",
     "transpose",
     "transpose_image",

@@ -19,6 +19,10 @@ from flowmesh.ops.random_ops import (
     random_uniform as uniform,
     truncated_normal as truncated_normal,
 )
+from flowmesh.ops.random_stateless import (
+    stateless_multinomial as stateless_multinomial,
+    stateless_truncated_normal as stateless_truncated_normal,
+)
 
 __all__ = [
     "categorical",
@@ -29,6 +33,8 @@ __all__ = [
     "normal",
     "set_random_seed",
     "shuffle",
+    "stateless_multinomial",
+    "stateless_truncated_normal",
     "truncated_normal",
     "uniform",
     "uniform_candidate_sampler",

@@ -27,7 +27,7 @@ from flowmesh.api import (
     strings as strings,
     summary as summary,
     train as train,
-    wiring as _wiring,  # noqa: F401  (binds what layers below leave open)
+    wiring as _wiring,
 )
 from flowmesh.api.compat_v0 import (
     SparseTensor as SparseTensor,
@@ -38,13 +38,18 @@ from flowmesh.api.compat_v0 import (
     complex_abs as complex_abs,
     concat as concat,
     concat_v2 as concat_v2,
+    histogram_summary as histogram_summary,
+    image_summary as image_summary,
     initialize_all_variables as initialize_all_variables,
     initialize_local_variables as initialize_local_variables,
     initialize_variables as initialize_variables,
     inv as inv,
+    merge_all_summaries as merge_all_summaries,
+    merge_summary as merge_summary,
     mul as mul,
     neg as neg,
     pack as pack,
+    scalar_summary as scalar_summary,
     select as select,
     split as split,
     sub as sub,
@@ -117,6 +122,15 @@ from flowmesh.frontend.graph_functions import (
     op_scope as op_scope,
 )
 from flowmesh.frontend.initializers import (
+    Constant as constant_initializer,
+    Ones as ones_initializer,
+    Orthogonal as orthogonal_initializer,
+    RandomNormal as random_normal_initializer,
+    RandomUniform as random_uniform_initializer,
+    TruncatedNormal as truncated_normal_initializer,
+    UniformUnitScaling as uniform_unit_scaling_initializer,
+    VarianceScaling as variance_scaling_initializer,
+    Zeros as zeros_initializer,
     glorot_normal_initializer as glorot_normal_initializer,
     glorot_uniform_initializer as glorot_uniform_initializer,
 )
@@ -180,6 +194,8 @@ from flowmesh.graph.gradients import (
     UnconnectedGradients as UnconnectedGradients,
     gradients as gradients,
     hessians as hessians,
+    no_gradient as NoGradient,
+    no_gradient as NotDifferentiable,
     no_gradient as no_gradient,
 )
 from flowmesh.graph.graph import (
@@ -196,6 +212,9 @@ from flowmesh.graph.operation import (
 from flowmesh.graph.random_seed import (
     get_seed as get_seed,
     set_random_seed as set_random_seed,
+)
+from flowmesh.graph.raw import (
+    raw as raw_ops,
 )
 from flowmesh.graph.tensor import (
     Tensor as Tensor,
@@ -334,7 +353,6 @@ from flowmesh.ops.elementwise import (
 )
 from flowmesh.ops.fill import (
     broadcast_to as broadcast_to,
-    fill as fill,
     ones as ones,
     ones_like as ones_like,
     zeros as zeros,
@@ -370,6 +388,7 @@ from flowmesh.ops.math_extra import (
     cross as cross,
     histogram_fixed_width as histogram_fixed_width,
     histogram_fixed_width_bins as histogram_fixed_width_bins,
+    linspace as lin_space,
     linspace as linspace,
 )
 from flowmesh.ops.math_functions import (
@@ -405,6 +424,7 @@ from flowmesh.ops.math_functions import (
 )
 from flowmesh.ops.matmul import (
     matmul as matmul,
+    sparse_matmul as sparse_matmul,
 )
 from flowmesh.ops.matrix_functions import (
     cholesky as cholesky,
@@ -470,6 +490,8 @@ from flowmesh.ops.reshape import (
     squeeze as squeeze,
 )
 from flowmesh.ops.reverse import (
+    reverse as reverse,
+    reverse as reverse_v2,
     reverse_sequence as reverse_sequence,
 )
 from flowmesh.ops.scatter import (
@@ -519,6 +541,7 @@ from flowmesh.ops.shape_ops import (
     size as size,
 )
 from flowmesh.ops.slicing import (
+    slice_ as slice,
     strided_slice as strided_slice,
 )
 from flowmesh.ops.space import (
@@ -529,6 +552,13 @@ from flowmesh.ops.space import (
     space_to_batch as space_to_batch,
     space_to_batch_nd as space_to_batch_nd,
     space_to_depth as space_to_depth,
+)
+from flowmesh.ops.sparse_serialize import (
+    deserialize_many_sparse as deserialize_many_sparse,
+    parse_tensor as parse_tensor,
+    serialize_many_sparse as serialize_many_sparse,
+    serialize_sparse as serialize_sparse,
+    serialize_tensor as serialize_tensor,
 )
 from flowmesh.ops.sparse_values import (
     sparse_placeholder as sparse_placeholder,
@@ -582,6 +612,7 @@ from flowmesh.ops.transpose import (
     transpose as transpose,
 )
 from flowmesh.ops.unique import (
+    setdiff1d as listdiff,
     setdiff1d as setdiff1d,
     unique as unique,
     unique_with_counts as unique_with_counts,
@@ -617,6 +648,9 @@ from flowmesh.proto.summary_pb2 import (
     HistogramProto as HistogramProto,
     Summary as Summary,
     SummaryMetadata as SummaryMetadata,
+)
+from flowmesh.training.input_support import (
+    fill as fill,
 )
 
 newaxis = None
