@@ -1,0 +1,174 @@
+"""Constants, feeds, fetches and plain arithmetic, with tensors that cross between the tasks."""
+
+import numpy as np
+
+from cases.registry import case
+
+NUMBERS = [
+    "float16",
+    "float32",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "bool",
+    "complex64",
+    "complex128",
+]
+
+
+@case()
+def constants(tf, ctx):
+    fetches = {}
+    for name in NUMBERS:
+        value = np.arange(6).reshape(2, 3).astype(name)
+        with tf.device(ctx.ps):
+            fetches[name] = tf.constant(value)
+            fetches[name + "_empty"] = tf.constant(value[:0])
+            fetches[name + "_scalar"] = tf.constant(value[1, 1])
+            fetches[name + "_filled"] = tf.constant(1, shape=[3, 2], dtype=name)
+    fetches["string"] = tf.constant([b"a", b"", b"\x00\xff", "h\u00e9".encode("utf-8")])
+    with ctx.session() as session:
+        return session.run(fetches)
+
+
+@case()
+def feeds(tf, ctx):
+    seen = {}
+    with ctx.session() as session:
+        for name in NUMBERS + ["string"]:
+            value = np.arange(6).reshape(2, 3).astype("S3" if name == "string" else name)
+            if name == "string":
+                value = value.astype(object)
+            with tf.device(ctx.worker):
+                fed = tf.placeholder(name, [None, 3])
+                moved = tf.transpose(fed)
+            with tf.device(ctx.ps):
+                back = tf.identity(moved)
+            seen[name] = session.run([fed, moved, back], {fed: value})
+    return seen
+
+
+@case()
+def fed_intermediate(tf, ctx):
+    with tf.device(ctx.ps):
+        a = tf.constant(2.0)
+        b = a * 3.0
+    with tf.device(ctx.worker):
+        c = b + 1.0
+    with ctx.session() as session:
+        return [session.run([b, c]), session.run([b, c], {b: 10.0}), session.run(c, {c: 5.0})]
+
+
+@case()
+def arithmetic(tf, ctx):
+    x = np.linspace(-2, 2, 12).reshape(3, 4).astype(np.float32)
+    with tf.device(ctx.ps):
+        a = tf.constant(x)
+        parts = tf.split(a, 2, axis=1)
+    with tf.device(ctx.worker):
+        results = [
+            tf.matmul(a, a, transpose_b=True),
+            tf.nn.relu(a) + tf.sigmoid(a),
+            tf.reduce_mean(tf.square(a), axis=0),
+            tf.concat(parts[::-1], 1),
+            a[1:, ::2],
+            tf.one_hot(tf.argmax(a, 1), 4),
+            tf.nn.softmax(a),
+            tf.where(a > 0.5, a, -a),
+            tf.gather(a, [2, 0]),
+            tf.stack(tf.unstack(a)[::-1]),
+            tf.cast(a * 3, tf.int32),
+            tf.pad(a, [[1, 0], [0, 2]]),
+            tf.add_n([a, a, a]),
+            tf.tile(a[:1], [2, 1]),
+            tf.reshape(a, [-1, 2]),
+            tf.expand_dims(a, 0),
+            tf.squeeze(a[:, :1]),
+            tf.clip_by_value(a, -1, 1),
+            tf.batch_matmul(a, a) if hasattr(tf, "batch_matmul") else tf.abs(a),
+            tf.cumsum(a, axis=1),
+            tf.nn.top_k(a, 2).indices,
+            tf.shape(a),
+            tf.range(3, 9, 2),
+            tf.string_join([tf.as_string(tf.range(3)), "x"]),
+        ]
+    with ctx.session() as session:
+        return session.run(results)
+
+
+@case()
+def dense_layers(tf, ctx):
+    """What image and text models are made of: these are what TensorFlow's optimizer of graphs rewrites."""
+    rng = np.random.RandomState(0)
+    image = rng.rand(2, 8, 8, 3).astype(np.float32)
+    with tf.device(ctx.ps):
+        kernel = tf.constant(rng.randn(3, 3, 3, 4).astype(np.float32))
+        bias = tf.constant(rng.randn(4).astype(np.float32))
+        dense = tf.constant(rng.randn(64, 5).astype(np.float32))
+    with tf.device(ctx.worker):
+        fed = tf.placeholder(tf.float32, [None, 8, 8, 3])
+        conv = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(fed, kernel, [1, 1, 1, 1], "SAME"), bias))
+        pooled = tf.nn.max_pool(conv, [1, 2, 2, 1], [1, 2, 2, 1], "VALID")
+        flat = tf.reshape(pooled, [-1, 64])
+        product = tf.nn.relu(tf.nn.bias_add(tf.matmul(flat, dense), tf.constant([0.1] * 5)))
+        mean, variance = tf.nn.moments(conv, [0, 1, 2])
+        normal = tf.nn.batch_normalization(conv, mean, variance, None, None, 1e-3)
+        fused = tf.nn.fused_batch_norm(conv, tf.ones([4]), tf.zeros([4]))[0]
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=[1, 2], logits=product)
+        )
+    with ctx.session() as session:
+        return session.run([conv, pooled, product, normal, fused, loss], {fed: image})
+
+
+@case()
+def seeded_random(tf, ctx):
+    tf.set_random_seed(7)
+    with tf.device(ctx.worker):
+        a = tf.random_uniform([5])
+        b = tf.random_normal([4], seed=3)
+        c = tf.truncated_normal([4], seed=4)
+        d = tf.random_uniform([4], 0, 100, dtype=tf.int32, seed=5)
+    with ctx.session() as session:
+        return [session.run([a, b, c, d]), session.run([a, b, c, d])]
+
+
+@case()
+def grown_graph(tf, ctx):
+    """Nodes that are added after the first step (ExtendSession)."""
+    with ctx.session() as session:
+        a = tf.constant(1.0)
+        seen = [session.run(a)]
+        for step in range(3):
+            with tf.device(ctx.ps if step % 2 else ctx.worker):
+                a = a + float(step)
+            seen.append(session.run(a))
+        return seen
+
+
+@case()
+def callables(tf, ctx):
+    with tf.device(ctx.ps):
+        fed = tf.placeholder(tf.float32, [2])
+        out = fed * 2.0
+    with ctx.session() as session:
+        run = session.make_callable([out], feed_list=[fed])
+        return [run([1.0, 2.0]), run([3.0, 4.0])]
+
+
+@case()
+def sparse_values(tf, ctx):
+    with tf.device(ctx.ps):
+        sparse = tf.SparseTensor([[0, 1], [2, 0]], [3.0, 4.0], [3, 2])
+    with tf.device(ctx.worker):
+        dense = tf.sparse_tensor_to_dense(sparse)
+        fed = tf.sparse_placeholder(tf.float32)
+        total = tf.sparse_reduce_sum(fed)
+    value = tf.SparseTensorValue([[0, 0]], [5.0], [2, 2])
+    with ctx.session() as session:
+        got = session.run(sparse)
+        return [got.indices, got.values, got.dense_shape, *session.run([dense, total], {fed: value})]

@@ -1,0 +1,56 @@
+"""What a case is, and what it is given."""
+
+CASES = {}
+LOCAL = "local"
+
+
+class Case(object):
+    """A program: `function(tf, ctx)` returns what it saw."""
+
+    def __init__(self, function, expect, clients):
+        self.name = function.__name__
+        self.function = function
+        self.expect = expect
+        self.clients = clients
+
+
+def case(expect=LOCAL, clients=("tf115", "tf2", "flowmesh")):
+    """Registers a program. It must see `expect`; by default, what it sees in a session of one process of TensorFlow."""
+
+    def register(function):
+        CASES[function.__name__] = Case(function, expect, clients)
+        return function
+
+    return register
+
+
+class Context(object):
+    """Where a program runs."""
+
+    def __init__(self, tf, target, folder, container):
+        self.tf = tf
+        self.target = target
+        self.folder = folder
+        # TensorFlow allows no "_" in the name of a container.
+        self.container = container
+        remote = bool(target)
+        self.ps = "/job:ps/task:0" if remote else ""
+        self.worker = "/job:worker/task:0" if remote else ""
+
+    def config(self, **fields):
+        """A ConfigProto that bounds every step."""
+        return self.tf.ConfigProto(operation_timeout_in_ms=20000, **fields)
+
+    def session(self, **fields):
+        """A session on the cluster."""
+        return self.tf.Session(self.target, config=self.config(**fields))
+
+    def failure(self, function, *args, **kwargs):
+        """The name of the error class that a call raises."""
+        try:
+            function(*args, **kwargs)
+        except self.tf.errors.OpError as error:
+            return type(error).__name__
+        except Exception as error:
+            return "%s: %s" % (type(error).__name__, error)
+        return "no error"
