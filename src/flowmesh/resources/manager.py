@@ -35,6 +35,8 @@ class ResourceManager:
         self._default = default_container
         self._lock = threading.Lock()
         self._containers: dict[str, dict[tuple[str, str], Resource]] = {}
+        self.generation = 0
+        """Counts removals: as long as it stays the same, a name means the resource that was found under it."""
 
     @property
     def default_container(self) -> str:
@@ -71,6 +73,7 @@ class ResourceManager:
         with self._lock:
             resources = self._containers.get(container, {})
             resource = resources.pop((kind.type_name, name), None)
+            self.generation += 1
             if resource is None:
                 raise self._not_found(container, name, kind)
         resource.release()
@@ -79,6 +82,7 @@ class ResourceManager:
         """Removes and releases all that these containers hold; the default one if none is named."""
         names = [name or self._default for name in containers] or [self._default]
         with self._lock:
+            self.generation += 1
             gone = [r for name in names for r in self._containers.pop(name, {}).values()]
         for resource in gone:
             resource.release()

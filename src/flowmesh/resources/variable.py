@@ -12,12 +12,18 @@ from flowmesh.resources.manager import DEFAULT_CONTAINER, Resource
 from flowmesh.resources.messages import shape_string
 
 
+_TAKEN = object()
+
+
 class Variable(Resource):
     """One variable of a task, for both ref and resource variables.
 
     `value` is an immutable array of `dtype` (NumPy's or a device's), or None before the first assignment;
     a new value replaces the array. `generation` counts the assignments, so that who kept something
     derived from the value can tell whether it still holds. `lock` makes read-modify-write atomic.
+
+    Who holds the lock may `take` the value to update it in place, and `put`s the new one back before letting the lock go. Readers
+    that come in between wait for it; readers that have the old array already keep it alive, which the taker must respect.
     """
 
     type_name = "N10tensorflow3VarE"
@@ -44,7 +50,8 @@ class Variable(Resource):
         self._value: Any = None
 
     def __repr__(self) -> str:
-        state = "uninitialized" if self._value is None else shape_string(self._value.shape)
+        value = self.value
+        state = "uninitialized" if value is None else shape_string(value.shape)
         return f"<Variable {self.container}/{self.name} {self.dtype.name} {state}>"
 
     @property
@@ -55,7 +62,11 @@ class Variable(Resource):
     @property
     def value(self) -> Any:
         """The array, or None."""
-        return self._value
+        value = self._value
+        if value is _TAKEN:
+            with self.lock:
+                return self._value
+        return value
 
     @value.setter
     def value(self, value: Any) -> None:
@@ -63,9 +74,19 @@ class Variable(Resource):
             self._value = value
             self.generation += 1
 
+    def take(self) -> Any:
+        """The array, which the variable lets go of. The caller holds `lock`, and calls `put` before releasing it."""
+        value, self._value = self._value, _TAKEN
+        return value
+
+    def put(self, value: Any) -> None:
+        """Ends what `take` began; the caller still holds `lock`."""
+        self._value = value
+        self.generation += 1
+
     def read(self) -> Any:
         """The array; FailedPreconditionError if the variable has none."""
-        value = self._value
+        value = self.value
         if value is None:
             raise self.uninitialized_error()
         return value
@@ -82,8 +103,9 @@ class Variable(Resource):
 
         It must have the shape of the present value or, if there is none, agree with the declared shape.
         """
-        if self._value is not None:
-            expected: TensorShape = TensorShape(tuple(self._value.shape))
+        value = self.value
+        if value is not None:
+            expected: TensorShape = TensorShape(tuple(value.shape))
         else:
             expected = self.shape
         if not expected.is_compatible_with(TensorShape(shape)):

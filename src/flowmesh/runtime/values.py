@@ -11,7 +11,22 @@ from flowmesh.graph.op_def import DEAD
 from flowmesh.resources.manager import Resource
 from flowmesh.resources.variable import Variable
 
-__all__ = ["DEAD", "as_output", "freeze", "is_array", "read_only_view", "to_host"]
+__all__ = [
+    "DEAD",
+    "as_output",
+    "freeze",
+    "host_view",
+    "is_array",
+    "is_frozen",
+    "leave",
+    "private_copy",
+    "read_only_view",
+    "to_host",
+]
+
+_ALIGNMENT = 64
+_COPIED = 16384
+"""Bytes up to which results are copied for the program; larger ones are handed over where that is safe."""
 
 
 def is_array(value: Any) -> bool:
@@ -23,7 +38,70 @@ def to_host(value: Any) -> Any:
     """The value as NumPy has it: a device array is fetched (without a copy where the device is the CPU)."""
     if type(value) is np.ndarray or not is_array(value):
         return value
-    return np.asarray(value)
+    return host_view(value)
+
+
+class _Borrowed:
+    """Gives NumPy the memory of a device array on the host, and keeps the array alive as long as NumPy uses it."""
+
+    __slots__ = ("__array_interface__", "held")
+
+    def __init__(self, array: Any, writeable: bool) -> None:
+        self.held = array
+        dtype = array.dtype
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (array.unsafe_buffer_pointer(), not writeable),
+            "shape": array.shape,
+            "typestr": dtype.str,
+        }
+
+
+def host_view(value: Any, writeable: bool = False) -> np.ndarray:
+    """A device array as NumPy's. On the CPU it is the same memory: the view holds a reference to the array, so that
+    counting the array's references tells whether anybody can still see it (JAX's own conversion hides that)."""
+    if not hasattr(value, "unsafe_buffer_pointer") or value.platform() != "cpu" or not value.size:
+        return np.asarray(value)
+    value.block_until_ready()
+    dtype = value.dtype
+    if dtype.kind == "V":
+        return np.asarray(value) if dtype.itemsize not in (1, 2) else _bits_view(value, writeable)
+    return np.asarray(_Borrowed(value, writeable))
+
+
+def _bits_view(value: Any, writeable: bool) -> np.ndarray:
+    """A view of a dtype that NumPy does not know itself (bfloat16)."""
+    borrowed = _Borrowed(value, writeable)
+    unsigned = f"<u{value.dtype.itemsize}"
+    borrowed.__array_interface__ = {**borrowed.__array_interface__, "typestr": unsigned}
+    return np.asarray(borrowed).view(value.dtype)
+
+
+def leave(value: Any, alone: bool) -> np.ndarray:
+    """A device array as a program gets it: writable, and its own. Memory that nobody else sees (`alone`) is handed over."""
+    if alone and value.nbytes > _COPIED and hasattr(value, "platform") and value.platform() == "cpu":
+        return host_view(value, writeable=True)
+    return np.array(host_view(value))
+
+
+def is_frozen(value: np.ndarray) -> bool:
+    """Whether nobody can write to the memory of the array."""
+    base: Any = value
+    while isinstance(base, np.ndarray):
+        if base.flags.writeable:
+            return False
+        base = base.base
+    return True
+
+
+def private_copy(value: np.ndarray) -> np.ndarray:
+    """A copy that nobody else sees, aligned so that XLA takes it as it is."""
+    size = value.nbytes
+    raw = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -raw.__array_interface__["data"][0] % _ALIGNMENT
+    copy = raw[start : start + size].view(value.dtype).reshape(value.shape)
+    np.copyto(copy, value)
+    return copy
 
 
 def as_output(value: Any, dtype: DType) -> Any:
