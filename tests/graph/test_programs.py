@@ -6,7 +6,7 @@ import pytest
 
 from tests.oracle import replay
 
-AREAS = ("names", "scopes", "collections", "building", "shapes", "gradients")
+AREAS = ("names", "scopes", "collections", "building", "shapes", "gradients", "graphdef")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Programs about collections, GraphKeys, default graphs and versions."""
+# ruff: noqa  (programs for Python 3.7 and TensorFlow 1.15, whose style they keep)
 
 
 def basic(tf, err):

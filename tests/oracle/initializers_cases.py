@@ -1,5 +1,4 @@
-# ruff: noqa: B023, UP004, UP025, B018, E731, PLW0108
-"""Programs about initializers, seeds and the numbers that follow from them."""
+# ruff: noqa  (programs for Python 3.7 and TensorFlow 1.15, whose style they keep)
 
 
 def values(tf, err):

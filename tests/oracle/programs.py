@@ -1,3 +1,4 @@
+# ruff: noqa  (also runs under Python 3.7)
 """Runs the small programs of `*_cases.py` and describes what they built and returned, as JSON.
 
 Works under TensorFlow 1.15's Python 3.7 and under Flowmesh: the module that plays `tf` is an argument. A program is
@@ -60,7 +61,9 @@ def message(error):
     text = text.split("\n\nErrors may have originated")[0]
     text = _ADDRESS.sub(" at 0x", text)
     text = _CLASS.sub(r"\1", text)
-    text = _DEFINED.sub("", text)
+    text = re.sub(r" +(?=\]\])", "", re.sub("  +", " ", _DEFINED.sub(" ", text)))
+    text = re.sub(r"; (signature|attr)=[^>]*->[^;]*?(; attr=.*?)?>; NodeDef", ">; NodeDef", text)
+    text = re.sub(r"; (signature|attr)=.*?>(?=\.|;)", ">", text)
     text = re.sub(
         r"\[\[(?:\{\{)?node (?:_retval_)?(\S+?)(?:_0_0)?(?:\}\})?\]\]", r"[[node \1]]", text
     )
@@ -133,7 +136,7 @@ def plain(tf, value):
     if isinstance(value, float):
         return {"float": "%.12g" % value}
     if isinstance(value, bytes):
-        return {"bytes": value.decode("latin-1")}
+        return array_json(np.array(value, object))
     if isinstance(value, (np.ndarray, np.generic)):
         return array_json(value)
     if isinstance(value, dict):

@@ -1,3 +1,4 @@
+# ruff: noqa  (also runs under Python 3.7)
 """Records `<area>.json` from TensorFlow 1.15 for the areas given (all by default): run me with its Python, in this folder."""
 
 import json

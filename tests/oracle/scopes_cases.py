@@ -1,4 +1,4 @@
-"""Programs about device, control-dependency, colocation and container scopes."""
+# ruff: noqa  (programs for Python 3.7 and TensorFlow 1.15, whose style they keep)
 
 
 def devices(tf, err):

@@ -1,4 +1,4 @@
-"""Programs about variable_scope and get_variable."""
+# ruff: noqa  (programs for Python 3.7 and TensorFlow 1.15, whose style they keep)
 
 
 def basics(tf, err):

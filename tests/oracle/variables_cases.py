@@ -1,4 +1,4 @@
-# ruff: noqa: B023, UP004, UP025, B018, E731, PLW0108
+# ruff: noqa  (programs for Python 3.7 and TensorFlow 1.15, whose style they keep)
 """Programs about variables, ref and resource ones."""
 
 

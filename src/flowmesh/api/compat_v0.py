@@ -25,6 +25,7 @@ from flowmesh.ops import (
     elementwise,
     math_functions,
     matmul,
+    nn_misc,
     nn_softmax,
     split as split_ops,
     stack as stack_ops,
@@ -177,7 +178,7 @@ def sigmoid_cross_entropy_with_logits(
         labels = targets if targets is not None else labels
         if positional:
             _sentinel, logits = None, _sentinel
-    return nn_softmax.sigmoid_cross_entropy_with_logits(
+    return nn_misc.sigmoid_cross_entropy_with_logits(
         _sentinel=_sentinel, labels=labels, logits=logits, name=name
     )
 

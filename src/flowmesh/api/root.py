@@ -352,6 +352,7 @@ from flowmesh.ops.elementwise import (
     tanh as tanh,
 )
 from flowmesh.ops.fill import (
+    fill as fill,
     broadcast_to as broadcast_to,
     ones as ones,
     ones_like as ones_like,
@@ -648,9 +649,6 @@ from flowmesh.proto.summary_pb2 import (
     HistogramProto as HistogramProto,
     Summary as Summary,
     SummaryMetadata as SummaryMetadata,
-)
-from flowmesh.training.input_support import (
-    fill as fill,
 )
 
 newaxis = None

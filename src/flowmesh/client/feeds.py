@@ -20,9 +20,7 @@ def flatten_feed_dict(graph: Graph, feed_dict: Any) -> dict[Tensor, Any]:
     that does not fit or a tensor that may not be fed.
     """
     if not isinstance(feed_dict, Mapping):
-        raise TypeError(
-            f"feed_dict must be a dictionary, not {type(feed_dict).__name__}: {feed_dict!r}"
-        )
+        raise TypeError("input must be a dictionary")
     result: dict[Tensor, Any] = {}
     for key, value in feed_dict.items():
         items = _nested(key, value)
@@ -36,9 +34,11 @@ def flatten_feed_dict(graph: Graph, feed_dict: Any) -> dict[Tensor, Any]:
 def _nested(key: Any, value: Any) -> list[tuple[Any, Any]]:
     """Keys may be tuples of tensors, fed with tuples of values."""
     if isinstance(key, tuple) and not hasattr(key, "dense_shape"):
-        if not isinstance(value, (list, tuple)) or len(key) != len(value):
+        count = len(value) if isinstance(value, (list, tuple)) else 1
+        if not isinstance(value, (list, tuple)) or len(key) != count:
             raise ValueError(
-                f"feed_dict: the key {key} has {len(key)} tensors, its value does not have as many parts"
+                f"Could not flatten dictionary. Key had {len(key)} elements, but value had {count} elements. "
+                f"Key: {list(key)}, value: {value}."
             )
         return [pair for k, v in zip(key, value) for pair in _nested(k, v)]
     return [(key, value)]

@@ -117,10 +117,10 @@ class FetchMapper:
         if isinstance(fetch, Mapping):
             keys = list(fetch)
             parts = [self._map(fetch[k]) for k in keys]
-            kind = type(fetch)
-            if kind is dict:
+            mapping: Any = type(fetch)
+            if mapping is dict:
                 return lambda values: {k: part(values) for k, part in zip(keys, parts)}
-            return lambda values: kind((k, part(values)) for k, part in zip(keys, parts))
+            return lambda values: mapping((k, part(values)) for k, part in zip(keys, parts))
         if hasattr(type(fetch), "__attrs_attrs__"):
             names = [a.name for a in type(fetch).__attrs_attrs__]
             fields = [self._map(getattr(fetch, n)) for n in names]
@@ -150,9 +150,8 @@ class FetchMapper:
                 f"Fetch argument {fetch!r} has invalid type {type(fetch)!r}, must be a string or Tensor. ({error})"
             ) from error
         except (ValueError, KeyError) as error:
-            text = error.args[0] if error.args else error
             raise ValueError(
-                f"Fetch argument {fetch!r} cannot be interpreted as a Tensor. ({text})"
+                f"Fetch argument {fetch!r} cannot be interpreted as a Tensor. ({error!s})"
             ) from error
         op = element.op if isinstance(element, Tensor) else element
         if not self._graph.is_fetchable(op):

@@ -52,7 +52,7 @@ class BaseSession:
         if target is None:
             target = ""
         if not isinstance(target, str):
-            raise TypeError(f"target must be a string, but got {target!r}")
+            raise TypeError(f"target must be a string, but got {type(target)}")
         if graph is not None and not isinstance(graph, Graph):
             raise TypeError(f"graph must be a tf.Graph, but got {type(graph)}")
         if config is not None and not isinstance(config, config_pb2.ConfigProto):

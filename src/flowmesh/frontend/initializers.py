@@ -11,7 +11,8 @@ from flowmesh.core import dtypes
 from flowmesh.core.dtypes import as_dtype
 from flowmesh.core.shapes import as_shape
 from flowmesh.graph.raw import raw
-from flowmesh.ops import constant as constant_ops, fill, random_ops
+from flowmesh.ops import constant as constant_ops, fill, math_functions, random_ops
+from flowmesh.ops.matrix_functions import eye
 
 
 class Initializer:
@@ -41,7 +42,7 @@ def _sizes(shape: Any) -> list[int]:
 def _floating(dtype: Any) -> Any:
     dtype = as_dtype(dtype)
     if not dtype.is_floating:
-        raise TypeError(f"Cannot create initializer for non-floating point type: {dtype.name}.")
+        raise ValueError(f"Expected floating point type, got {dtype}.")
     return dtype
 
 
@@ -81,6 +82,10 @@ class Constant(Initializer):
         self.value = value
         self.dtype = as_dtype(dtype)
         self._verify_shape = verify_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """See Initializer."""
+        return {"value": self.value, "dtype": self.dtype.name}
 
     def __call__(
         self, shape: Any, dtype: Any = None, partition_info: Any = None, verify_shape: Any = None
@@ -246,10 +251,8 @@ class Identity(Initializer):
         sizes = _sizes(shape)
         if len(sizes) != 2:
             raise ValueError("Identity matrix initializer can only be used for 2D matrices.")
-        dtype = as_dtype(dtype or self.dtype)
-        return constant_ops.constant(
-            (self.gain * np.eye(sizes[0], sizes[1])).astype(dtype.as_numpy_dtype)
-        )
+        value = eye(sizes[0], sizes[1], dtype=dtype or self.dtype)
+        return value if self.gain == 1.0 else math_functions.multiply(self.gain, value, name="mul")
 
 
 def glorot_uniform_initializer(seed: Any = None, dtype: Any = dtypes.float32) -> VarianceScaling:

@@ -152,7 +152,7 @@ def _convert_input(
         count = solved.setdefault(arg.number_attr, len(tensors))
         if count != len(tensors):
             raise ValueError(
-                f"List argument '{arg.name}' to '{cls.op_type}' Op with length {len(tensors)} must match "
+                f"List argument '{arg.name}' to '{python_name(cls.op_type)}' Op with length {len(tensors)} must match "
                 f"length {count} of argument '{inferred.get(arg.number_attr, arg.number_attr)}'."
             )
         inferred.setdefault(arg.number_attr, arg.name)

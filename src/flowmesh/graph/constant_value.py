@@ -111,6 +111,9 @@ def constant_value_as_shape(tensor: Tensor) -> TensorShape:
             raise ValueError(
                 f"Received a scalar with value '{value}' as shape; require a statically known scalar with value '-1' to describe an unknown shape."
             )
+        for size in value:
+            if size < -1:
+                raise ValueError(f"Invalid value in tensor used for shape: {int(size)}")
         return TensorShape([int(d) if d >= 0 else None for d in value])
     op = tensor.op
     if op.type == "Shape":

@@ -57,10 +57,13 @@ def session_for(what: str, call: str, graph: Any, session: Any) -> Any:
                 f"Use `with sess.as_default(){colon}` or pass an explicit session to `{call[:-2]}(session=sess)`"
             )
         if session.graph is not graph:
+            explicit = f"{call[:-2]}(session=sess)"
+            if call == "eval()":  # TensorFlow quotes only this one
+                explicit = f"`{explicit}`"
             raise ValueError(
                 f"Cannot use the default session to {what}: the {what.split()[-1]}'s graph is different "
                 "from the session's graph. Pass an explicit session to "
-                f"`{call[:-2]}(session=sess)`."
+                f"{explicit}."
             )
     elif session.graph is not graph:
         raise ValueError(

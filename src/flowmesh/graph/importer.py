@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +12,14 @@ from flowmesh.core.device_spec import canonical_name
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph, get_default_graph
+from flowmesh.graph.newer_attrs import strip_defaults
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 
 _BACK_EDGE = "NextIteration"
+_NODE_NAME = re.compile(r"^[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*$")
+# Masters make nodes such as "_recv_x_0".
+_INTERNAL_NAME = re.compile(r"^[A-Za-z0-9._][A-Za-z0-9_.\\/>-]*$")
 
 
 def import_graph_def(
@@ -27,13 +33,22 @@ def import_graph_def(
     """Adds the nodes of `graph_def` to the default graph under the scope `name` ("import" unless given).
 
     `input_map` maps tensor names of the GraphDef to tensors of the graph; returns the Operations or Tensors named in
-    `return_elements`. Raises TypeError or ValueError for arguments and graphs that do not fit.
+    `return_elements`. With the producer's ops (an OpList message) in `producer_op_list`, attrs that are new to this release are
+    dropped where they have their defaults. Raises TypeError or ValueError for arguments and graphs that do not fit.
     """
     if not hasattr(graph_def, "node") or not hasattr(graph_def, "SerializeToString"):
         raise TypeError("graph_def must be a GraphDef proto.")
+    if input_map is not None and not (
+        isinstance(input_map, Mapping) and all(isinstance(k, (str, bytes)) for k in input_map)
+    ):
+        raise TypeError("input_map must be a dictionary mapping strings to Tensor objects.")
+    if return_elements is not None:
+        return_elements = tuple(return_elements)
+        if not all(isinstance(e, (str, bytes)) for e in return_elements):
+            raise TypeError("return_elements must be a list of strings.")
     input_map = dict(input_map or {})
-    if not all(isinstance(k, (str, bytes)) for k in input_map):
-        raise TypeError("Keys of input_map must be strings.")
+    if producer_op_list is not None:
+        graph_def = strip_defaults(graph_def, producer_op_list.op)
     graph = get_default_graph()
     prefix = "" if name == "" else (name or "import")
     try:
@@ -72,6 +87,12 @@ class _Import:
     ) -> None:
         self.graph = graph
         self.nodes = {node.name: node for node in graph_def.node}
+        allowed = _NODE_NAME if apply_scopes else _INTERNAL_NAME
+        for name in self.nodes:
+            if not allowed.match(name):
+                raise errors.InvalidArgumentError(
+                    None, None, f"Node '{name}': Node name contains invalid characters"
+                )
         if len(self.nodes) != len(graph_def.node):
             seen: set[str] = set()
             double = next(n.name for n in graph_def.node if n.name in seen or seen.add(n.name))  # type: ignore[func-returns-value]
@@ -84,7 +105,7 @@ class _Import:
                 None,
                 None,
                 f"GraphDef min consumer version {graph_def.versions.min_consumer} above current version "
-                f"{serde.PRODUCER_VERSION}. Please upgrade Flowmesh.",
+                f"{serde.PRODUCER_VERSION} for TensorFlow 1.15.  Please upgrade Flowmesh.",
             )
         self.input_map = {
             (k.decode() if isinstance(k, bytes) else k): v for k, v in input_map.items()
@@ -100,14 +121,18 @@ class _Import:
         for node_name in self._order():
             self._add(self.nodes[node_name])
         unused = [k for k in self.input_map if k not in self.used_keys]
-        missing = [k for k in unused if _parse(k)[0] not in self.nodes]
+        missing = sorted(k if ":" in k else f"{k}:0" for k in unused if not self._has(k))
         if missing:
             raise ValueError(
-                f"Attempted to map inputs that were not found in graph_def: {sorted(missing)}"
+                f"Attempted to map inputs that were not found in graph_def: [{', '.join(missing)}]"
             )
         if return_elements is None:
             return None
         return [self._element(e) for e in return_elements]
+
+    def _has(self, key: str) -> bool:
+        source, index = _parse(key)
+        return source in self.made and index < len(self.made[source].outputs)
 
     def _order(self) -> list[str]:
         waiting: dict[str, int] = {}
@@ -125,16 +150,17 @@ class _Import:
                         None, None, f"Node '{name}': Unknown input node '{text}'"
                     )
             waiting[name] = count
-        ready = [n for n, c in waiting.items() if c == 0]
-        ready.reverse()
+        names = list(self.nodes)
+        position = {name: i for i, name in enumerate(names)}
+        ready = [i for i, name in enumerate(names) if waiting[name] == 0]
         order: list[str] = []
-        while ready:
-            name = ready.pop()
+        while ready:  # of the nodes whose inputs are there, the first in the message
+            name = names[heapq.heappop(ready)]
             order.append(name)
-            for user in reversed(users.get(name, ())):
+            for user in users.get(name, ()):
                 waiting[user] -= 1
                 if waiting[user] == 0:
-                    ready.append(user)
+                    heapq.heappush(ready, position[user])
         if len(order) != len(self.nodes):
             cycle = sorted(set(self.nodes) - set(order))[:5]
             loops = any(n.op == _BACK_EDGE for n in self.nodes.values())
@@ -178,7 +204,8 @@ class _Import:
         return op.outputs[index]
 
     def _add(self, node: Any) -> None:
-        definition, extra = serde.definition_from_node(node)
+        full = f"{self.scope}/{node.name}" if self.scope else node.name
+        definition, extra = serde.definition_from_node(node, full)
         inputs: list[Tensor] = []
         controls: list[Operation] = []
         for text in node.input:
@@ -186,7 +213,9 @@ class _Import:
             if index >= 0:
                 if controls:
                     raise errors.InvalidArgumentError(
-                        None, None, f"Node '{node.name}': Control edges must follow data edges"
+                        None,
+                        None,
+                        f"Node '{node.name}': Control dependencies must come after regular dependencies",
                     )
                 inputs.append(self._input(node, text))
             elif text in self.input_map:
@@ -195,8 +224,12 @@ class _Import:
                 controls.append(mapped if isinstance(mapped, Operation) else mapped.op)
             else:
                 controls.append(self.made.get(source) or self.graph._by_name[source])
-        self._check_types(node, definition, inputs)
-        full = f"{self.scope}/{node.name}" if self.scope else node.name
+        self._check_types(full, node.op, definition, inputs)
+        if (
+            self.apply_scopes
+        ):  # TensorFlow drops none of the scope's, whatever a node's inputs imply
+            for controller in self.graph._state.controllers:
+                controls.extend(op for op in controller.control_inputs if op not in controls)
         op = self._create(node, definition, inputs, controls, full)
         if "_output_shapes" in extra:
             for tensor, shape in zip(op.outputs, extra.pop("_output_shapes")):
@@ -223,13 +256,14 @@ class _Import:
             raise errors.InvalidArgumentError(None, None, str(error)) from error
         return op
 
-    def _check_types(self, node: Any, definition: Any, inputs: list[Tensor]) -> None:
+    def _check_types(self, name: str, op_type: str, definition: Any, inputs: list[Tensor]) -> None:
         expected = definition.input_dtypes()
         if len(inputs) != len(expected):
             raise errors.InvalidArgumentError(
                 None,
                 None,
-                f"NodeDef expected {len(expected)} inputs but found {len(inputs)}: node '{node.name}' (op: '{node.op}')",
+                f"NodeDef expected inputs '{', '.join(map(_type_name, expected))}' do not match {len(inputs)} inputs "
+                f"specified; Op<name={op_type}>; NodeDef: {{{{node {name}}}}}",
             )
         for i, (tensor, dtype) in enumerate(zip(inputs, expected)):
             fits = tensor.dtype.base_dtype == dtype.base_dtype and (
@@ -239,19 +273,35 @@ class _Import:
                 raise errors.InvalidArgumentError(
                     None,
                     None,
-                    f"Input {i} of node {node.name} was passed {tensor.dtype.name} from {tensor.name} "
-                    f"incompatible with expected {dtype.name}.",
+                    f"Input {i} of node {name} was passed {_type_name(tensor.dtype)} from {tensor.name} "
+                    f"incompatible with expected {_type_name(dtype)}.",
                 )
 
     def _element(self, element: Any) -> Any:
         text = element.decode() if isinstance(element, bytes) else element
-        if not isinstance(text, str):
-            raise TypeError("return_elements must be a list of strings.")
-        source, _, index = text.partition(":")
+        source, colon, index = text.partition(":")
+        if colon and not index.isdigit():
+            raise ValueError(f"Cannot convert {text!r} to a tensor name.")
         op = self.made.get(source)
-        if op is None or (index and (not index.isdigit() or int(index) >= len(op.outputs))):
-            raise ValueError(f"Requested return_element {text!r} not found in graph_def.")
-        return op.outputs[int(index)] if index else op
+        if op is None:
+            raise ValueError(f"Requested return node '{source}' not found in graph def")
+        if not colon:
+            return op
+        if int(index) >= len(op.outputs):
+            raise ValueError(
+                f"Invalid return output {index} of node '{source}', which has {len(op.outputs)} output(s)"
+            )
+        mapped = self.input_map.get(text, self.input_map.get(source) if index == "0" else None)
+        return op.outputs[int(index)] if mapped is None else mapped
+
+
+_TYPE_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
+
+
+def _type_name(dtype: Any) -> str:
+    """The name of a dtype as TensorFlow's runtime spells it."""
+    name = dtype.base_dtype.name
+    return _TYPE_NAMES.get(name, name) + ("_ref" if dtype._is_ref_dtype else "")
 
 
 def _device(node: Any) -> str:

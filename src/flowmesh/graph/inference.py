@@ -62,7 +62,7 @@ def infer_shapes(definition: OpDef, name: str, inputs: Sequence[Tensor]) -> list
 
 def _message(error: ValueError, definition: OpDef, name: str, inputs: Sequence[Tensor]) -> str:
     text = str(error)
-    if " for '" in text and "(op:" in text:
+    if (" for '" in text and "(op:" in text) or text.startswith("Invalid value in tensor"):
         return text
     error, context, granted = _replayed(error, definition, inputs)
     message = (

@@ -13,6 +13,7 @@ from flowmesh.core.shapes import TensorShape
 from flowmesh.formats.tensor import from_tensor_proto, to_tensor_proto
 from flowmesh.graph import registry
 from flowmesh.graph.attrs import FunctionRef, check_allowed, convert
+from flowmesh.graph.newer_attrs import is_neutral
 from flowmesh.graph.op_def import ArgDef, AttrDef, OpDef
 from flowmesh.proto import graph_pb2, node_def_pb2, op_def_pb2, tensor_pb2, versions_pb2
 
@@ -251,12 +252,14 @@ def _attr_def_to_proto(attr: AttrDef, message: Any) -> None:
             allowed.s.extend(a if isinstance(a, bytes) else a.encode() for a in attr.allowed)
 
 
-def definition_from_node(node: Any) -> tuple[OpDef, dict[str, Any]]:
-    """The op definition bound to a NodeDef's attrs, and the attrs that are the node's own ("_class" ...).
+def definition_from_node(node: Any, name: str | None = None) -> tuple[OpDef, dict[str, Any]]:
+    """The op definition bound to a NodeDef's attrs, and the attrs that are the node's own ("_class" ...); errors call
+    the node `name`.
 
     Raises NotFoundError for an unknown op type, InvalidArgumentError for a missing or malformed attr.
     """
     cls = registry.lookup(node.op)
+    shown = name or node.name
     attrs: dict[str, Any] = {}
     for name, attr in cls.attr_defs.items():
         try:
@@ -266,7 +269,11 @@ def definition_from_node(node: Any) -> tuple[OpDef, dict[str, Any]]:
                 if value is None and not attr.type.startswith("list("):
                     raise ValueError("it has no value")
             elif attr.required:
-                raise ValueError("it is missing")
+                raise errors.InvalidArgumentError(
+                    None,
+                    None,
+                    f"NodeDef missing attr '{name}' from Op<name={node.op}>; NodeDef: {{{{node {shown}}}}}",
+                )
             else:
                 attrs[name] = None if attr.default is None else convert(attr.default, attr, node.op)
             if attrs[name] is not None:
@@ -279,13 +286,16 @@ def definition_from_node(node: Any) -> tuple[OpDef, dict[str, Any]]:
             ) from error
     extra: dict[str, Any] = {}
     for name in node.attr:
-        if name not in cls.attr_defs:
-            if not name.startswith("_"):
-                raise errors.InvalidArgumentError(
-                    None,
-                    None,
-                    f"NodeDef mentions attr '{name}' not in Op<name={node.op}>; NodeDef: {node.name}. (Check "
-                    "whether your GraphDef-interpreting binary is up to date with your GraphDef-generating binary.).",
-                )
-            extra[name] = attr_from_proto(node.attr[name])
+        if name in cls.attr_defs:
+            continue
+        value = attr_from_proto(node.attr[name])
+        if name.startswith("_"):
+            extra[name] = value
+        elif not is_neutral(name, () if value is None else value):
+            raise errors.InvalidArgumentError(
+                None,
+                None,
+                f"NodeDef mentions attr '{name}' not in Op<name={node.op}>; NodeDef: {{{{node {shown}}}}}. (Check "
+                "whether your GraphDef-interpreting binary is up to date with your GraphDef-generating binary.).",
+            )
     return cls(attrs), extra

@@ -171,7 +171,8 @@ def _axis_gradient(op: Any, grad: Any) -> Tensor:
     params, indices, axis = op.inputs
     batch = op.get_attr("batch_dims")
     batch = batch + (indices.shape.ndims or 0) if batch < 0 else batch
-    whole = raw.Cast(shape_tensor(params, out_type=int64), DstT=int32)
+    with params.graph.colocate_with(params):
+        whole = raw.Cast(shape_tensor(params, out_type=int64), DstT=int32)
     raw.ExpandDims(size_tensor(indices), 0)
     outer = whole[:axis]
     inner = whole[axis:][1:]

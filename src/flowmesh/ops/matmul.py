@@ -13,6 +13,7 @@ from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.ops import kernels
+from flowmesh.ops.array_support import brackets
 from flowmesh.ops.building import conj, name_scope, shape_of, static_shape, sum_to
 from flowmesh.ops.shape_rules import at_least, merge, same_size, with_rank
 
@@ -123,7 +124,7 @@ class _BatchMatMul(OpDef, abstract=True):
                 None,
                 None,
                 f"In[0] mismatch In[1] shape: {left.shape[-1]} vs. {right.shape[-2]}: "
-                f"{list(x.shape)} {list(y.shape)} {int(self.attrs['adj_x'])} {int(self.attrs['adj_y'])}",
+                f"{brackets(x.shape)} {brackets(y.shape)} {int(self.attrs['adj_x'])} {int(self.attrs['adj_y'])}",
             )
         return multiply_matrices(xp, left, right)
 

@@ -109,7 +109,7 @@ def eye(
             batch = [int(n) for n in (() if batch_shape is None else batch_shape)]
             smaller = min(int(num_rows), int(columns))
             diagonal = ones([*batch, smaller], dtype=kind)
-            if is_square:
+            if int(num_rows) == int(columns):
                 return raw.MatrixDiag(diagonal, name="diag")
             empty = zeros([*batch, int(num_rows), int(columns)], dtype=kind)
             return raw.MatrixSetDiag(empty, diagonal, name="set_diag")

@@ -53,8 +53,6 @@ def _scalar_if_all(output: Any, axis: Any, keepdims: bool) -> Any:
 
 
 def _reduce(op_type: str, x: Any, axis: Any, keepdims: bool, name: str | None) -> Any:
-    if hasattr(x, "_as_graph_element") and not isinstance(x, Tensor):
-        x = convert_to_tensor(x)
     axes = reduction_axes(x, axis)
     output = getattr(raw, op_type)(x, axes, keep_dims=keepdims, name=name)
     return _scalar_if_all(output, axis, keepdims)

@@ -188,8 +188,9 @@ def _sum_gradient(op: Any, grad: Any) -> tuple[Any, None]:
             kept, repeats = _known_shapes(x, shape, axes)
             return raw.Tile(raw.Reshape(grad, kept), repeats), None
     input_shape = shape_of(x)
-    kept = reduced_shape(input_shape, op.inputs[1])
-    repeats = _repeats(input_shape, kept)
+    with input_shape.graph.colocate_with(input_shape):
+        kept = reduced_shape(input_shape, op.inputs[1])
+        repeats = _repeats(input_shape, kept)
     return raw.Tile(raw.Reshape(grad, kept), repeats), None
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core import dtypes
 from flowmesh.core.dtypes import int64
 from flowmesh.core.shapes import TensorShape
 from flowmesh.graph.composite import SparseTensor
@@ -15,6 +14,7 @@ from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.array_support import INDEX, ints, invalid, zeros_of
+from flowmesh.ops.fill import zeros
 from flowmesh.ops.placeholder import placeholder
 
 
@@ -131,12 +131,12 @@ def sparse_tensor_to_dense(
 ) -> Tensor:
     """The dense tensor of a SparseTensor (tf.sparse_tensor_to_dense, tf.sparse.to_dense)."""
     if default_value is None:
-        default_value = "" if sp_input.dtype == dtypes.string else 0
+        default_value = zeros([], sp_input.dtype)
     return sparse_to_dense(
         sp_input.indices,
         sp_input.dense_shape,
         sp_input.values,
-        convert_to_tensor(default_value, sp_input.dtype, name="default_value"),
+        default_value,
         validate_indices,
         name,
     )

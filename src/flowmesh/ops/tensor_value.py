@@ -241,6 +241,8 @@ def _reshaped(array: np.ndarray, shape: Any, verify_shape: bool) -> np.ndarray:
     size = int(np.prod(dims, dtype=np.int64))
     if verify_shape and list(array.shape) != dims:
         raise TypeError(f"Expected Tensor's shape: {tuple(dims)}, got {tuple(array.shape)}.")
+    if size == 0 and array.size == 1:
+        return np.empty(dims, array.dtype)
     if array.size > size:
         raise ValueError(
             f"Too many elements provided. Needed at most {size}, but received {array.size}"

@@ -28,10 +28,10 @@ class _Flags:
             raise AttributeError(name)
         if name == "_parse_flags":
             return lambda args=None: parse(sys.argv if args is None else [sys.argv[0], *args])
-        values = self._parsed()
+        values = _absl.FLAGS
         if name not in values and hasattr(type(values), name):
-            return getattr(values, name)
-        return getattr(values, name)
+            return getattr(values, name)  # a method of the registry, not a flag
+        return getattr(self._parsed(), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(_absl.FLAGS, name, value)

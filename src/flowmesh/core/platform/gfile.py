@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import glob as _glob
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from flowmesh.core import errors
@@ -21,8 +22,8 @@ def _translated(path: Any) -> Iterator[None]:
         yield
     except errors.OpError:
         raise
-    except IsADirectoryError as error:
-        raise errors.FailedPreconditionError(None, None, f"{path}; Is a directory") from error
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise errors.FailedPreconditionError(None, None, f"{path}; {error.strerror}") from error
     except OSError as error:
         translated = errors.from_exception(error)
         raise errors.make(translated.error_code, f"{path}; {error.strerror}") from error
@@ -57,7 +58,7 @@ class GFile:
             "a+b",
         ):
             raise errors.InvalidArgumentError(
-                None, None, f"mode is not 'r' or 'w' or 'a' ...: {mode!r}"
+                None, None, "mode is not 'r' or 'w' or 'a' or 'r+' or 'w+' or 'a+'"
             )
 
     @property
@@ -82,15 +83,23 @@ class GFile:
                 )
         return self._file
 
+    def _readable(self) -> Any:
+        file = self._open()
+        if not file.readable():
+            raise errors.PermissionDeniedError(None, None, "File isn't open for reading")
+        return file
+
     def read(self, n: int = -1) -> Any:
         """The next `n` characters or bytes, or the rest."""
         with _translated(self.__name):
-            return self._open().read(n)
+            return self._readable().read(n)
 
     def write(self, file_content: Any) -> None:
         """Appends to what was written."""
         with _translated(self.__name):
             file = self._open()
+            if not file.writable():
+                raise errors.PermissionDeniedError(None, None, "File isn't open for writing")
             if isinstance(file_content, bytes) and "b" not in self.__mode:
                 file_content = file_content.decode()
             elif isinstance(file_content, str) and "b" in self.__mode:
@@ -99,11 +108,11 @@ class GFile:
 
     def readline(self) -> Any:
         """The next line with its end, empty at the end of the file."""
-        return self._open().readline()
+        return self._readable().readline()
 
     def readlines(self) -> list[Any]:
         """The remaining lines."""
-        return list(self._open().readlines())
+        return list(self._readable().readlines())
 
     def seek(self, offset: int | None = None, whence: int = 0, position: int | None = None) -> None:
         """Moves to a position."""
@@ -128,11 +137,15 @@ class GFile:
             self._file.close()
             self._file = None
 
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self.close()
+
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._open())
+        return iter(self._readable())
 
     def __next__(self) -> Any:
-        return next(self._open())
+        return next(self._readable())
 
     def __enter__(self) -> GFile:
         return self
@@ -172,21 +185,28 @@ def stat(filename: Any) -> FileStatistics:
 def listdir(dirname: Any) -> list[str]:
     """The entries of a directory; NotFoundError when there is none."""
     if not is_directory(dirname):
-        raise errors.NotFoundError(None, None, "Could not find directory")
+        raise errors.NotFoundError(None, None, f"Could not find directory {_path(dirname)}")
     with _translated(dirname):
         return sorted(os.listdir(_path(dirname)))
 
 
 def glob(filename: Any) -> list[str]:
-    """The files that match a pattern or patterns."""
+    """The files that match a pattern or patterns; NotFoundError when there is no directory to look in."""
     patterns = filename if isinstance(filename, (list, tuple)) else [filename]
-    return [match for pattern in patterns for match in sorted(_glob.glob(_path(pattern)))]
+    found: list[str] = []
+    for pattern in map(_path, patterns):
+        folder = os.path.dirname(re.split(r"[*?\[\\]", pattern, maxsplit=1)[0])
+        if not os.path.isdir(folder or "."):
+            raise errors.NotFoundError(None, None, f"{folder}; No such file or directory")
+        found.extend(sorted(_glob.glob(pattern)))
+    return found
 
 
 def mkdir(dirname: Any) -> None:
-    """Makes a directory; its parent must exist."""
+    """Makes a directory, unless it is there; its parent must exist."""
     with _translated(dirname):
-        os.mkdir(_path(dirname))
+        if not os.path.isdir(_path(dirname)):
+            os.mkdir(_path(dirname))
 
 
 def makedirs(dirname: Any) -> None:
@@ -203,6 +223,8 @@ def remove(filename: Any) -> None:
 
 def rmtree(dirname: Any) -> None:
     """Deletes a directory and everything in it."""
+    if not exists(dirname):
+        raise errors.NotFoundError(None, None, f"{_path(dirname)} not found")
     with _translated(dirname):
         shutil.rmtree(_path(dirname))
 
@@ -210,7 +232,7 @@ def rmtree(dirname: Any) -> None:
 def copy(oldpath: Any, newpath: Any, overwrite: bool = False) -> None:
     """Copies a file; AlreadyExistsError when the target exists and `overwrite` is false."""
     if not overwrite and exists(newpath):
-        raise errors.AlreadyExistsError(None, None, f"file already exists: {newpath}")
+        raise errors.AlreadyExistsError(None, None, "file already exists")
     with _translated(oldpath):
         shutil.copyfile(_path(oldpath), _path(newpath))
 
@@ -218,7 +240,7 @@ def copy(oldpath: Any, newpath: Any, overwrite: bool = False) -> None:
 def rename(oldname: Any, newname: Any, overwrite: bool = False) -> None:
     """Renames a file; AlreadyExistsError when the target exists and `overwrite` is false."""
     if not overwrite and exists(newname):
-        raise errors.AlreadyExistsError(None, None, f"file already exists: {newname}")
+        raise errors.AlreadyExistsError(None, None, "file already exists")
     with _translated(oldname):
         os.replace(_path(oldname), _path(newname))
 
