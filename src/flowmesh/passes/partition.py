@@ -10,7 +10,10 @@ Rules
      `client_terminated` beside its producer. Their `tensor_name` is the tensor's name.
   5. With `deferred`, feeds and fetches pass through the rendezvous of the step instead (partial runs): not client_terminated,
      and marked by attr `_client` = "feed" or "fetch".
-  6. A receive whose value may be dead carries the condition for it in attr `_condition`.
+  6. The read that a ref variable caches (`w/read`, an Identity without control inputs) is no snapshot: an op on the variable's
+     own device that takes it takes the ref itself, and so sees the updates that it comes after, as in TensorFlow, where
+     both share one buffer.
+  7. A receive whose value may be dead carries the condition for it in attr `_condition`.
 Precondition: `ops` are pruned for `feeds`, in topological order, and all placed.
 Postcondition: no edge leaves a part; a part's ops are created in topological order.
 """
@@ -119,6 +122,8 @@ class _Partitioner:
         if tensor in self._fed:
             return self._feed(tensor, part, device)
         source = self._placement[tensor.op]
+        if source == device:
+            tensor = self._unread(tensor)
         if self._key(source) == part:
             return self._copies[tensor.op].outputs[tensor.value_index]
         if not tensor.dtype._is_ref_dtype:
@@ -138,6 +143,15 @@ class _Partitioner:
             waits = (self._control(c, self._key(source), source) for c in before)
             sent.consumers()[-1]._add_control_inputs(waits)
         return received.outputs[0]
+
+    def _unread(self, tensor: Tensor) -> Tensor:
+        """The ref behind the cached read of a variable (rule 6), else the tensor."""
+        op = tensor.op
+        if op.type == "Identity" and not op._control_inputs:
+            ref = op.inputs[0]
+            if ref.dtype._is_ref_dtype and ref not in self._fed:
+                return ref
+        return tensor
 
     def _control(self, op: Operation, part: str, device: str) -> Operation:
         source = self._placement[op]
@@ -222,7 +236,8 @@ class _Partitioner:
                 None, tensor.op, f"Tensor {tensor.name} was both fed and fetched."
             )
         device = self._placement[tensor.op]
-        sent = self._copies[tensor.op].outputs[tensor.value_index]
+        kept = self._unread(tensor)
+        sent = self._copies[kept.op].outputs[kept.value_index]
         send = self._add(
             self._part(self._key(device)),
             "_Send",
