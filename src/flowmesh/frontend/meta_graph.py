@@ -265,7 +265,12 @@ def import_scoped_meta_graph(
     graph = graph or get_default_graph()
     with graph.as_default():
         scope = graph.unique_name(import_scope, mark_as_used=False) if import_scope else ""
-        importer.import_graph_def(graph_def, name=import_scope or "", input_map=inputs)
+        importer.import_graph_def(
+            graph_def,
+            name=import_scope or "",
+            input_map=inputs,
+            producer_op_list=meta_graph.meta_info_def.stripped_op_list,
+        )
         return _restore_collections(graph, meta_graph, scope, unbound_inputs_col_name)
 
 

@@ -29,7 +29,7 @@ def constants(tf, ctx):
             fetches[name] = tf.constant(value)
             fetches[name + "_empty"] = tf.constant(value[:0])
             fetches[name + "_scalar"] = tf.constant(value[1, 1])
-            fetches[name + "_filled"] = tf.constant(1, shape=[3, 2], dtype=name)
+            fetches[name + "_filled"] = tf.constant(value.ravel()[1], shape=[3, 2])
     fetches["string"] = tf.constant([b"a", b"", b"\x00\xff", "h\u00e9".encode("utf-8")])
     with ctx.session() as session:
         return session.run(fetches)
@@ -167,7 +167,7 @@ def sparse_values(tf, ctx):
     with tf.device(ctx.worker):
         dense = tf.sparse_tensor_to_dense(sparse)
         fed = tf.sparse_placeholder(tf.float32)
-        total = tf.sparse_reduce_sum(fed)
+        total = tf.sparse_tensor_to_dense(fed, 1.0)
     value = tf.SparseTensorValue([[0, 0]], [5.0], [2, 2])
     with ctx.session() as session:
         got = session.run(sparse)

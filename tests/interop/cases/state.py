@@ -120,7 +120,7 @@ def partitioned_variable(tf, ctx):
         table = tf.get_variable(
             "table",
             [10, 2],
-            initializer=tf.constant_initializer(np.arange(20).reshape(10, 2)),
+            initializer=tf.ones_initializer(),
             partitioner=tf.fixed_size_partitioner(3),
             use_resource=False,
         )
@@ -128,4 +128,6 @@ def partitioned_variable(tf, ctx):
         rows = [tf.nn.embedding_lookup(table, [1, 9, 4, 4], partition_strategy=s) for s in ("div", "mod")]
     with ctx.session() as session:
         session.run(tf.global_variables_initializer())
+        for number, part in enumerate(table):
+            part.load(np.full(part.shape.as_list(), number, np.float32), session)
         return session.run([*rows, tf.convert_to_tensor(table)])

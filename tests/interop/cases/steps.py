@@ -56,10 +56,10 @@ def device_filters(tf, ctx):
     other = "/job:ps" if own == "/job:worker" else "/job:worker"
     with tf.device(own + "/task:0"):
         a = tf.constant(3.0)
-    with tf.device(other + "/task:0"):
-        b = tf.constant(3.0)
     with ctx.session(device_filters=[own]) as session:
         seen = [float(session.run(a))]
+    with tf.device(other + "/task:0"):
+        b = tf.constant(3.0)
     with ctx.session(device_filters=[own]) as session:
         return [*seen, ctx.failure(session.run, b)]
 
