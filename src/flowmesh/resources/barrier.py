@@ -95,6 +95,7 @@ class Barrier(Resource):
 
     def _insert(self, component: int, keys: Sequence[bytes], values: Any) -> None:
         index, fresh = self._index, False
+        kind = self.component_types[component].as_numpy_dtype
         try:
             for key, value in zip(keys, values):
                 entry = self._incomplete.get(key)
@@ -105,7 +106,7 @@ class Barrier(Resource):
                     raise _invalid(
                         f"Key {_text(key)} already has a value for component {component} in barrier {self.name}"
                     )
-                entry[1][component] = np.asarray(value)
+                entry[1][component] = np.asarray(value, kind)
                 if all(v is not None for v in entry[1]):
                     del self._incomplete[key]
                     self._ready.append((entry[0], self._serial, key, entry[1]))
