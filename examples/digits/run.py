@@ -65,7 +65,7 @@ class Board:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=3000, help="steps of all workers together")
+    parser.add_argument("--steps", type=int, default=1200, help="steps of all workers together")
     parser.add_argument(
         "--logdir", help="folder for checkpoints and summaries (a new one by default)"
     )

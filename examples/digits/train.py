@@ -1,6 +1,6 @@
 """One task of the digits trainer: a parameter server, or a worker that trains asynchronously (see run.py).
 
-    flowmesh up --ps 1 --workers 2 examples/digits/train.py --steps 3000
+    flowmesh up --ps 1 --workers 2 examples/digits/train.py --steps 1200
 
 Every worker builds the same graph; `replica_device_setter` puts the variables on the parameter servers. Worker 0 is the
 chief: its Supervisor initializes the variables, saves checkpoints and writes summaries.
@@ -22,7 +22,7 @@ flags.DEFINE_integer("task_index", 0, "index of the task in its job")
 flags.DEFINE_string(
     "logdir", "/tmp/flowmesh-digits", "where the chief writes checkpoints and summaries"
 )
-flags.DEFINE_integer("steps", 3000, "steps of all workers together")
+flags.DEFINE_integer("steps", 1200, "steps of all workers together")
 flags.DEFINE_integer("batch", 64, "images in a step")
 flags.DEFINE_float("learning_rate", 0.002, "learning rate of Adam")
 FLAGS = flags.FLAGS
@@ -100,7 +100,7 @@ def train(server, cluster):
             feed = {images: x[batch], labels: y[batch]}
             _, loss_now, step = sess.run([train_op, loss, global_step], feed)
             steps += 1
-            if steps % 50 == 0 or step >= FLAGS.steps:
+            if steps % 25 == 0 or step >= FLAGS.steps:
                 correct, summary = sess.run([accuracy, summary_op], feed)
                 now = time.perf_counter()
                 rate = (steps - last_steps) / (now - last_time)

@@ -224,13 +224,13 @@ def test_a_killed_worker_leaves_the_others_training_and_rejoins(tmp_path: Path) 
     start = [
         sys.executable,
         str(EXAMPLES / "digits" / "train.py"),
-        "--steps=6000",
+        "--steps=2000",
         f"--logdir={tmp_path}",
     ]
     with LocalCluster(start, ps=1, workers=2, on_output=line) as cluster:
         cluster.wait(timeout=SECONDS)
     assert killed, "the worker was never killed"
-    assert after_kill and after_kill[-1] >= 6000  # worker 0 went on to the end
+    assert after_kill and after_kill[-1] >= 2000  # worker 0 went on to the end
     assert steps["worker/0"] == sorted(steps["worker/0"])  # the shared step was never reset
     if rejoined:
         assert rejoined[0] > 200  # and the restarted worker took over the live variables

@@ -14,6 +14,7 @@ from flowmesh.api import (
     image as image,
     initializers as initializers,
     io as io,
+    layers as layers,
     linalg as linalg,
     logging as logging,
     manip as manip,
@@ -219,6 +220,11 @@ from flowmesh.graph.raw import (
 from flowmesh.graph.tensor import (
     Tensor as Tensor,
 )
+from flowmesh.ops.accumulator_ops import (
+    ConditionalAccumulator as ConditionalAccumulator,
+    ConditionalAccumulatorBase as ConditionalAccumulatorBase,
+    SparseConditionalAccumulator as SparseConditionalAccumulator,
+)
 from flowmesh.ops.assertions import (
     add_check_numerics_ops as add_check_numerics_ops,
     assert_equal as assert_equal,
@@ -352,8 +358,8 @@ from flowmesh.ops.elementwise import (
     tanh as tanh,
 )
 from flowmesh.ops.fill import (
-    fill as fill,
     broadcast_to as broadcast_to,
+    fill as fill,
     ones as ones,
     ones_like as ones_like,
     zeros as zeros,

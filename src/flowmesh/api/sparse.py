@@ -11,6 +11,9 @@ from flowmesh.frontend.summary_merge import (
 from flowmesh.graph.composite import (
     SparseTensor as SparseTensor,
 )
+from flowmesh.ops.accumulator_ops import (
+    SparseConditionalAccumulator as SparseConditionalAccumulator,
+)
 from flowmesh.ops.concat import (
     concat as concat,
 )
@@ -54,6 +57,7 @@ from flowmesh.ops.transpose import (
 )
 
 __all__ = [
+    "SparseConditionalAccumulator",
     "SparseTensor",
     "add",
     "concat",
