@@ -78,8 +78,9 @@ def main():
                     request.get("extra"),
                 )
             answer = {"value": value}
-        except BaseException:
-            answer = {"error": traceback.format_exc()[-3000:]}
+        except BaseException as error:
+            told = "%s: %s" % (type(error).__name__, str(error)[:1000])
+            answer = {"error": told + "\n...\n" + traceback.format_exc()[-2000:]}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

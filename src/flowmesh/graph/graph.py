@@ -59,8 +59,10 @@ class Graph(ScopedGraph):
         for tensor in inputs:
             if tensor.graph is not self:
                 raise ValueError(f"{tensor} must be from the same graph as {name}.")
-        full_name = name[:-1] if name.endswith("/") else self.unique_name(name)
-        if not _VALID_OP_NAME.match(full_name):
+        exact = name.endswith("/")
+        full_name = name[:-1] if exact else self.unique_name(name)
+        # Masters make nodes such as "_recv_x_0", programs may not.
+        if not _VALID_OP_NAME.match(full_name[1:] if exact and full_name[:1] == "_" else full_name):
             raise ValueError(f"'{full_name}' is not a valid node name")
         controls = list(control_inputs)
         if self._state.controllers:

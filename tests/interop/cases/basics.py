@@ -89,7 +89,7 @@ def arithmetic(tf, ctx):
             tf.expand_dims(a, 0),
             tf.squeeze(a[:, :1]),
             tf.clip_by_value(a, -1, 1),
-            tf.batch_matmul(a, a) if hasattr(tf, "batch_matmul") else tf.abs(a),
+            tf.abs(a),
             tf.cumsum(a, axis=1),
             tf.nn.top_k(a, 2).indices,
             tf.shape(a),
