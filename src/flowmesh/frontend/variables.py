@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from flowmesh.core.dtypes import DType, as_dtype
 from flowmesh.core.shapes import TensorShape, as_shape, unknown_shape
@@ -105,6 +105,10 @@ class Variable(metaclass=_VariableMeta):
     `Variable(initial_value, trainable=True, collections=None, validate_shape=True, caching_device=None, name=None,
     variable_def=None, dtype=None, expected_shape=None, import_scope=None, constraint=None, use_resource=None, shape=None)`.
     """
+
+    if TYPE_CHECKING:  # the arguments are those of the class that the metaclass picks
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
     SaveSliceInfo: ClassVar[Any]
 
