@@ -82,7 +82,8 @@ def concat(values: Any, axis: Any = None, name: str = "concat", **old: Any) -> A
         warn_once("tf.concat(concat_dim, values)", "tf.concat(values, axis)")
         dim = old.pop("concat_dim")
         tensors = values if axis is None else axis
-        return _no_more(old) or concat_ops.concat(tensors, dim, name=name)
+        _no_more(old)
+        return concat_ops.concat(tensors, dim, name=name)
     _no_more(old)
     if _is_axis(values) and (_is_value_list(axis) or isinstance(axis, Tensor)):
         warn_once("tf.concat(concat_dim, values)", "tf.concat(values, axis)")
@@ -109,7 +110,8 @@ def split(
         dim = old.pop("split_dim") if "split_dim" in old else given.pop(0)
         count = old.pop("num_split") if "num_split" in old else given.pop(0)
         tensor = given.pop(0) if given else axis
-        return _no_more(old) or split_ops.split(tensor, count, dim, name=name)
+        _no_more(old)
+        return split_ops.split(tensor, count, dim, name=name)
     _no_more(old)
     if _is_axis(value) and _is_axis(num_or_size_splits) and not isinstance(axis, (int, np.integer)):
         warn_once(

@@ -38,7 +38,8 @@ def flatten(structure: Any, expand_composites: bool = False) -> list[Any]:
 def _rebuild(like: Any, children: list[Any]) -> Any:
     if isinstance(like, Mapping):
         by_key = dict(zip(sorted(like), children))
-        return type(like)((key, by_key[key]) for key in like)
+        made: Any = type(like)
+        return made((key, by_key[key]) for key in like)
     if hasattr(like, "_fields"):
         return type(like)(*children)
     return type(like)(children)
