@@ -254,5 +254,5 @@ def test_compilation_is_logged_with_its_cause(caplog):
         y = raw.Neg(placeholder("x"))
     with caplog.at_level(logging.DEBUG, "flowmesh.runtime"):
         machine.run(graph, [y], {graph.get_tensor_by_name("x:0"): np.ones(2, np.float32)})
-    assert "Compiling cluster_0 on /job:localhost" in caplog.text
+    assert "Compiled cluster_0 on /job:localhost" in caplog.text
     assert "1 ops, run 1" in caplog.text

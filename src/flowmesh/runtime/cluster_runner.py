@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+import time
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from flowmesh.runtime.program import Cell, Program
 from flowmesh.runtime.step import ImplicitState, SessionState
 from flowmesh.runtime.trace import TraceCollector
 from flowmesh.runtime.values import freeze, is_array, to_host
+from flowmesh.runtime.warm import WarmCluster
 from flowmesh.runtime.xla import CompiledProgram, count
 
 _log = logging.getLogger(__name__)
@@ -58,11 +60,13 @@ def choose(
 class _Entry:
     """What is known about one signature."""
 
-    __slots__ = ("broken", "compiled", "lock", "runs", "work")
+    __slots__ = ("broken", "compiled", "key", "lock", "runs", "warm", "work")
 
-    def __init__(self) -> None:
+    def __init__(self, key: tuple[Any, ...]) -> None:
+        self.key = key
         self.runs = 0
         self.work: int | None = None
+        self.warm: WarmCluster | None = None
         self.compiled: CompiledProgram | None = None
         self.broken = False
         self.lock = threading.Lock()
@@ -85,6 +89,12 @@ class ClusterRunner:
         self._lock = threading.Lock()
         self._compiled = 0
         self._warned = False
+        self._latest: _Entry | None = None
+        """Of the programs: the one that was compiled last."""
+        self._warm: WarmCluster | None = None
+        """Of the programs: the one that ran last, bound to its variables."""
+        self._settled = self._mode == "numpy"
+        """Whether it is certain that this cluster will always be run by NumPy."""
 
     def run(
         self, inputs: Sequence[Any], session: SessionState, trace: TraceCollector | None = None
@@ -94,6 +104,15 @@ class ClusterRunner:
         Raises NodeFailure naming the op that failed.
         """
         program = self.program
+        if trace is None:
+            warm = self._warm
+            if warm is not None:
+                results = warm.run(inputs)
+                if results is not None:
+                    count("xla_runs")
+                    return results
+            elif self._settled and program.is_plain:
+                return numpy_exec.interpret_plain(program, inputs)
         registers = list(program.template)
         cells: dict[int, Cell] = {}
         for i, value in enumerate(inputs):
@@ -105,7 +124,7 @@ class ClusterRunner:
             registers[i] = value
         if not program.writes and not program.implicit:
             self._read(registers)
-            return self._execute(registers, list(cells.values()), [], trace)
+            return self._execute(registers, list(cells.values()), [], trace, (), ())
         states = [session.implicit(op) for op in program.implicit]
         locks = self._locks(registers, states)
         for lock in locks:
@@ -113,7 +132,9 @@ class ClusterRunner:
         try:
             self._read(registers)
             implicit = [state.value for state in states]
-            outputs = self._execute(registers, list(cells.values()), implicit, trace)
+            outputs = self._execute(
+                registers, list(cells.values()), implicit, trace, states, locks
+            )
             for cell in cells.values():
                 if cell.written:
                     cell.variable.value = freeze(cell.value)
@@ -144,15 +165,25 @@ class ClusterRunner:
         cells: list[Cell],
         implicit: list[Any],
         trace: TraceCollector | None,
+        states: Sequence[ImplicitState],
+        locks: Sequence[Any],
     ) -> list[Any]:
-        if self._mode == "numpy":
+        if self._settled:
             return self._by_numpy(registers, cells, implicit, trace, None)
         entry = self._entry(registers, cells)
         if entry is None or entry.broken:
             return self._by_numpy(registers, cells, implicit, trace, entry)
         if entry.compiled is None and self._choice(entry) == "numpy":
             return self._by_numpy(registers, cells, implicit, trace, entry)
-        return self._by_xla(registers, cells, implicit, trace, entry)
+        outputs = self._by_xla(registers, cells, implicit, trace, entry)
+        if entry.compiled is not None:
+            if entry.warm is None:
+                held = entry.key[len(self.program.inputs) :]
+                entry.warm = WarmCluster(
+                    self.program, entry.compiled, registers, held, states, locks
+                )
+            self._warm = entry.warm
+        return outputs
 
     def _choice(self, entry: _Entry) -> str:
         program = self.program
@@ -171,6 +202,14 @@ class ClusterRunner:
             self._warn_of_signatures()
             return ask(full=True)
         return choice
+
+    def _is_too_small(self, work: int) -> bool:
+        """Whether no number of runs would make compilation worth while."""
+        return (
+            self._mode == "auto"
+            and not self.program.xla_only
+            and work < (cost.MINIMUM_FOR_ACCELERATOR if self.device.is_accelerator else cost.MINIMUM_FOR_XLA)
+        )
 
     def _warn_of_signatures(self) -> None:
         if not self._warned:
@@ -193,10 +232,10 @@ class ClusterRunner:
             with self._lock:
                 if len(self._entries) >= _MAX_KNOWN:
                     return None
-                entry = self._entries.setdefault(key, _Entry())
+                entry = self._entries.setdefault(key, _Entry(key))
         return entry
 
-    def _signature(self, registers: list[Any], cells: list[Cell]) -> Hashable:
+    def _signature(self, registers: list[Any], cells: list[Cell]) -> tuple[Any, ...] | None:
         parts: list[Any] = []
         static = self.program.static_inputs
         for i in range(len(self.program.inputs)):
@@ -233,6 +272,7 @@ class ClusterRunner:
             entry.runs += 1
             if measure:
                 self.work = entry.work = work
+                self._settled = program.fixed and self._is_too_small(work)
         outputs = [registers[r] for r in program.output_registers]
         return [v.variable if isinstance(v, Cell) else v for v in outputs]
 
@@ -249,7 +289,7 @@ class ClusterRunner:
         if compiled is None:
             with entry.lock:
                 if entry.compiled is None and not entry.broken:
-                    outputs = self._compile(registers, cells, implicit, entry)
+                    outputs = self._compile(registers, cells, implicit, entry, trace)
                     if outputs is not None:
                         return self._traced(outputs, trace, start)
                 compiled = entry.compiled
@@ -261,19 +301,18 @@ class ClusterRunner:
         return self._traced(outputs, trace, start)
 
     def _compile(
-        self, registers: list[Any], cells: list[Cell], implicit: list[Any], entry: _Entry
+        self,
+        registers: list[Any],
+        cells: list[Cell],
+        implicit: list[Any],
+        entry: _Entry,
+        trace: TraceCollector | None,
     ) -> list[Any] | None:
         """Compiles and runs; None when the cluster cannot be traced, in which case nothing has changed."""
-        _log.debug(
-            "Compiling %s on %s: %d ops, run %d, work %s",
-            self.label,
-            self.device.name,
-            len(self.program.ops),
-            entry.runs + 1,
-            self.program.static_work if entry.work is None else entry.work,
-        )
+        started = time.perf_counter()
         try:
             compiled = CompiledProgram(self.program, self.device, registers, cells, self.label)
+            compiled.prepare(registers, cells, implicit)
             outputs = compiled(registers, cells, implicit)
         except NodeFailure as failure:
             if isinstance(failure.cause, OpError):
@@ -287,8 +326,46 @@ class ClusterRunner:
         entry.runs += 1
         with self._lock:
             self._compiled += 1
+            before, self._latest = self._latest, entry
         count("xla_runs")
+        count("compiles")
+        self._tell(entry, before, time.perf_counter() - started, trace)
         return outputs
+
+    def _tell(
+        self, entry: _Entry, before: _Entry | None, seconds: float, trace: TraceCollector | None
+    ) -> None:
+        """Says in the log, and in the record of a traced step, what was compiled and why."""
+        cause = self._cause(entry, before)
+        _log.debug(
+            "Compiled %s on %s (%d ops, run %d, %.0f ms): %s",
+            self.label,
+            self.device.name,
+            len(self.program.ops),
+            entry.runs,
+            seconds * 1e3,
+            cause,
+        )
+        if trace is not None:
+            now = trace.now()
+            text = f"compilation of {self.label}: {cause}"
+            trace.record(
+                self.device.name, f"{self.label}/compile", text, now - int(seconds * 1e9), now
+            )
+
+    def _cause(self, entry: _Entry, before: _Entry | None) -> str:
+        if before is None:
+            wanted = [t.name for t in self.program.outputs[:4]] or [self.program.ops[-1].name]
+            return f"new set of fetches and feeds, for {', '.join(wanted)}"
+        program = self.program
+        for i, (new, old) in enumerate(zip(entry.key, before.key)):
+            if new == old:
+                continue
+            if i >= len(program.inputs):
+                return f"new shape of a variable: {new[:2]} after {old and old[:2]}"
+            what = "value of the static" if i in program.static_inputs else "shape of the"
+            return f"new {what} input {program.inputs[i].name}: {new[:2]} after {old[:2]}"
+        return "new combination of variables"
 
     def _give_up(self, entry: _Entry, exc: BaseException, where: str) -> None:
         entry.broken = True

@@ -178,7 +178,7 @@ class _Run:
             self._leave()
             return
         self._cancel_token = self._step.cancellation.register(self._fail)
-        self._drive(list(schedule.roots), at_home=True)
+        self._drive(list(schedule.roots), at_home=self._step.at_home)
         self._leave()
         if not self._finished and self._step.deadline.at is not None:
             self._set_timer(self._step.deadline.at)

@@ -258,6 +258,12 @@ class Program:
         self.static_work = sum(static_work(op) for op in ops)
         self.static_inputs, self.folded = self._find_static()
         self._find_drops()
+        self.is_plain = not self.handles and all(i.simple for i in self.instructions)
+        """Whether it has nothing but NumPy kernels of values: no state, no lists."""
+        self.fixed = all(
+            t.shape.is_fully_defined() for i, t in enumerate(self.inputs) if i not in self.handles
+        ) and all(t.shape.is_fully_defined() for op in self.ops for t in op.outputs)
+        """Whether every run has the same shapes."""
         self.template: list[Any] = [None] * self.size
         for register, value in self.constants:
             self.template[register] = value

@@ -60,6 +60,8 @@ class StepContext:
     cancellation: CancellationManager = field(default_factory=CancellationManager)
     deadline: Deadline = field(default_factory=Deadline)
     trace: TraceCollector | None = None
+    at_home: bool = True
+    """Whether the thread that starts the run may do heavy work, rather than others that wait for it."""
 
 
 def local_step(

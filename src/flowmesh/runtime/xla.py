@@ -2,11 +2,16 @@
 
 While it is traced, kernels whose inputs are all known run with NumPy: shapes, axes and what follows from them become constants of
 the program. Inputs of the cluster on which such values depend are part of its signature.
+
+Variables that the program both reads and writes are *donated*: XLA writes the new value into the memory of the old one. That is safe because
+`take_state` has the variable let go of its array first, and donates it only when nobody else holds a reference to it; otherwise
+the program gets a view, which XLA does not write to, and makes a new array. NumPy arrays are never written to either.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,12 +21,15 @@ import numpy as np
 from flowmesh.passes import op_traits
 from flowmesh.runtime.device import Device, load_jax
 from flowmesh.runtime.program import Cell, Instruction, Program, invoke
-from flowmesh.runtime.values import freeze
+from flowmesh.resources.variable import Variable
+from flowmesh.runtime.values import freeze, host_view, is_frozen, private_copy
 
 _log = logging.getLogger(__name__)
 
 _LARGE_CONSTANT = 16384
 """Constants of more elements are handed to the program instead of built into it."""
+SMALL_FEED = 1 << 20
+"""Bytes up to which an array that others may change is copied; a run that is given larger ones ends only when it has read them."""
 _FOLD_LIMIT = 4096
 """Known values of more elements than this are computed in the program rather than built into it."""
 
@@ -66,29 +74,51 @@ class CompiledProgram:
         self._cell_registers = {
             i: registers[i].number for i in program.handles if isinstance(registers[i], Cell)
         }
-        self._variables = [cell.variable for cell in cells]
-        self._read_cells = [k for k, cell in enumerate(cells) if cell.value is not None]
-        self._static = {
+        self.variables = [cell.variable for cell in cells]
+        self.read_cells = [k for k, cell in enumerate(cells) if cell.value is not None]
+        self.static = {
             i: freeze(np.array(registers[i]))
             for i in program.static_inputs
             if i not in program.handles
         }
-        self._dynamic = [
+        self.dynamic = [
             i
             for i in range(len(program.inputs))
-            if i not in self._static and i not in self._cell_registers
+            if i not in self.static and i not in self._cell_registers
         ]
-        self._results: list[tuple[str, Any]] = []
-        self._written: list[tuple[int, bool, Any]] = []
-        self._implicit: list[tuple[bool, Any]] = []
-        jax_device = device.jax_device()
-        self._jax_device = jax_device
-        self._default = jax_device == self._jax.devices()[0]
+        self.results: list[tuple[str, Any]] = []
+        """Where each output comes from: ("traced", position), ("known", value) or ("cell", number)."""
+        self.written: list[tuple[int, bool, Any]] = []
+        self.implicit: list[tuple[bool, Any]] = []
+        self.jax_device = device.jax_device()
+        self.several = len(self._jax.devices(self.jax_device.platform)) > 1
+        self.array_type: type = type(self._jax.device_put(np.zeros((), np.float32)))
         self._large = self._large_constants()
-        self._large_values = [
-            self._jax.device_put(program.template[register], jax_device) for register in self._large
+        self.large_values = [
+            self._jax.device_put(program.template[register], self.jax_device)
+            for register in self._large
         ]
-        self._function: Callable[..., Any] = self._jax.jit(self._traced)
+        self.donated = self._find_donated()
+        first = len(self._large) + len(self.dynamic)
+        self._trace_count = 0
+        sharding = self._jax.sharding.SingleDeviceSharding(self.jax_device)
+        self.function: Callable[..., Any] = self._jax.jit(
+            self._traced,
+            in_shardings=sharding,
+            out_shardings=sharding,
+            donate_argnums=tuple(
+                first + at for at, k in enumerate(self.read_cells) if k in self.donated
+            ),
+        )
+
+    def _find_donated(self) -> frozenset[int]:
+        """The cells that are read and written, and whose new values have the shapes of the old ones."""
+        written = {self._cell_registers.get(i) for i in self._program.written_inputs}
+        return frozenset(
+            k
+            for k in self.read_cells
+            if k in written and self.variables[k].shape.is_fully_defined()
+        )
 
     def _large_constants(self) -> list[int]:
         """The registers of constants that are arguments of the program."""
@@ -108,16 +138,18 @@ class CompiledProgram:
 
     def _traced(self, *flat: Any) -> tuple[Any, ...]:
         """The function that is traced: the flat arrays in, the flat arrays out; notes what goes where."""
-        count("compiles")
+        self._trace_count += 1
+        if self._trace_count > 1:
+            raise TypeError(f"{self._label} was given arrays that do not fit its signature")
         program = self._program
         values = iter(flat)
         registers: list[Any] = list(program.template)
-        for i in (*self._large, *self._dynamic):
+        for i in (*self._large, *self.dynamic):
             registers[i] = next(values)
-        for i, value in self._static.items():
+        for i, value in self.static.items():
             registers[i] = value
-        cells = [Cell(variable, None, k) for k, variable in enumerate(self._variables)]
-        for k in self._read_cells:
+        cells = [Cell(variable, None, k) for k, variable in enumerate(self.variables)]
+        for k in self.read_cells:
             cells[k].value = next(values)
         for i, k in self._cell_registers.items():
             registers[i] = cells[k]
@@ -142,16 +174,18 @@ class CompiledProgram:
             out.append(value)
             return True, len(out) - 1
 
-        self._results = []
+        for k in self.donated:
+            cells[k].value = self._jax.numpy.asarray(cells[k].value)
+        self.written = [(k, *put(c.value)) for k, c in enumerate(cells) if c.written]
+        self.results = []
         for register in self._program.output_registers:
             value = registers[register]
             if isinstance(value, Cell):
-                self._results.append(("cell", value.number))
+                self.results.append(("cell", value.number))
             else:
                 traced, where = put(value)
-                self._results.append(("traced" if traced else "known", where))
-        self._written = [(k, *put(c.value)) for k, c in enumerate(cells) if c.written]
-        self._implicit = [put(value) for value in implicit]
+                self.results.append(("traced" if traced else "known", where))
+        self.implicit = [put(value) for value in implicit]
         return tuple(out)
 
     def _trace_call(
@@ -188,47 +222,98 @@ class CompiledProgram:
 
     # -- running -------------------------------------------------------------------------------------
 
+    def prepare(
+        self, registers: list[Any], cells: Sequence[Cell], implicit: Sequence[Any]
+    ) -> None:
+        """Traces the program, which changes nothing; raises what stands in the way."""
+        flat = [*self.large_values, *(self.argument(registers[i])[0] for i in self.dynamic)]
+        flat += [cells[k].value for k in self.read_cells]
+        flat += [self.argument(state)[0] for state in implicit]
+        self.function.trace(*flat)
+
     def __call__(
         self, registers: list[Any], cells: Sequence[Cell], implicit: list[Any]
     ) -> list[Any]:
-        """Runs the program; returns the outputs and leaves new values in `cells` and `implicit`."""
-        flat = [*self._large_values, *(self._argument(registers[i]) for i in self._dynamic)]
-        flat += [self._state(cells[k]) for k in self._read_cells]
-        flat += [self._argument(state) for state in implicit]
-        if self._default:
-            results = self._function(*flat)
-        else:
-            with self._jax.default_device(self._jax_device):
-                results = self._function(*flat)
-        for k, traced, where in self._written:
+        """Runs the program; returns the outputs and leaves new values in `cells` and `implicit`.
+
+        The caller holds the locks of the variables that are written.
+        """
+        flat: list[Any] = list(self.large_values)
+        wait = False
+        for i in self.dynamic:
+            value, borrowed = self.argument(registers[i])
+            wait = wait or borrowed
+            flat.append(value)
+        first = len(flat)
+        for cell in cells:
+            cell.value = None  # the reference would keep the array from being donated
+        try:
+            for k in self.read_cells:
+                variable = cells[k].variable
+                if k in self.donated:
+                    flat.append(self.take_state(variable))
+                else:
+                    flat.append(self.state(variable))
+            flat += [self.argument(state)[0] for state in implicit]
+            results = self.function(*flat)
+        except BaseException:
+            self.give_back(flat[first:])
+            for k in self.read_cells:
+                cells[k].value = cells[k].variable.value
+            raise
+        for k, traced, where in self.written:
             cells[k].value = results[where] if traced else where
             cells[k].written = True
-        for i, (traced, where) in enumerate(self._implicit):
+        for i, (traced, where) in enumerate(self.implicit):
             implicit[i] = results[where] if traced else where
         outputs = []
-        for kind, where in self._results:
+        for kind, where in self.results:
             if kind == "cell":
-                outputs.append(cells[where].variable)
+                outputs.append(self.variables[where])
             else:
                 outputs.append(results[where] if kind == "traced" else where)
+        if wait and results:
+            results[0].block_until_ready()
         return outputs
 
-    def _state(self, cell: Cell) -> Any:
-        """The value of a variable; on an accelerator it stays there for the next run."""
-        value = cell.value
+    def take_state(self, variable: Variable) -> Any:
+        """The value of a variable for the program to overwrite, if nobody else sees it; `variable.lock` is held."""
+        value = variable.take()
+        # references: this one, and the argument of getrefcount
+        if type(value) is np.ndarray or sys.getrefcount(value) == 2:
+            return value if not self.several else self._on_device(value)
+        if value.platform() == "cpu":
+            return host_view(value)
+        return self._on_device(value).copy()
+
+    def give_back(self, taken: Sequence[Any]) -> None:
+        """After a failure: the variables get the arrays back that were taken from them."""
+        for k, value in zip(self.read_cells, taken):
+            if k in self.donated:
+                self.variables[k].put(value)
+
+    def state(self, variable: Variable) -> Any:
+        """The value of a variable that stays as it is; on an accelerator it is kept there for the next run."""
+        value = variable.value
         if not (self._device.is_accelerator and type(value) is np.ndarray):
-            return self._argument(value)
-        moved = self._jax.device_put(value, self._jax_device)
-        variable = cell.variable
+            return self.argument(value)[0]
+        moved = self._jax.device_put(value, self.jax_device)
         with variable.lock:
             if variable.value is value:
                 variable.value = moved
         return moved
 
-    def _argument(self, value: Any) -> Any:
-        """An array that the program may be given: on its device, and safe from changes while it runs."""
+    def argument(self, value: Any) -> tuple[Any, bool]:
+        """An array that the program may be given, and whether somebody may change it once the run is over."""
         if type(value) is np.ndarray:
-            return freeze(value)
-        if isinstance(value, self._jax.Array) and value.device != self._jax_device:
-            return self._jax.device_put(value, self._jax_device)
+            if is_frozen(value):
+                return value, False
+            if value.nbytes <= SMALL_FEED:
+                return private_copy(value), False
+            return value, True
+        return (self._on_device(value) if self.several else value), False
+
+    def _on_device(self, value: Any) -> Any:
+        if isinstance(value, self.array_type) and value.device != self.jax_device:
+            return self._jax.device_put(value, self.jax_device)
         return value

@@ -1,0 +1,163 @@
+"""The short way through a compiled cluster: for a run that is like an earlier one.
+
+A `WarmCluster` is bound to the variables and shapes of an earlier run. It checks that they are the same (identity of variables, shapes and dtypes
+of values, bytes of static inputs), and calls the program: no signature is made, nothing is looked up. When anything is different it
+says so, having changed nothing, and the cluster goes the long way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flowmesh.resources.variable import Variable
+from flowmesh.runtime.program import Cell, Program
+from flowmesh.runtime.step import ImplicitState
+from flowmesh.runtime.values import freeze, is_frozen, private_copy
+from flowmesh.runtime.xla import SMALL_FEED, CompiledProgram
+
+
+class _Known:
+    """Shape and dtype that a variable's value must have; XLA's own description of it is remembered, being quicker to compare."""
+
+    __slots__ = ("aval", "dtype", "shape", "variable")
+
+    def __init__(self, variable: Variable, held: tuple[Any, ...] | None) -> None:
+        """`held` begins with shape and dtype; None stands for an uninitialized variable."""
+        self.variable = variable
+        self.shape = None if held is None else held[0]
+        self.dtype = None if held is None else held[1]
+        self.aval: Any = None
+
+    def fits(self, value: Any) -> bool:
+        aval = getattr(value, "aval", None)
+        if aval is not None and aval is self.aval:
+            return True
+        if value is None or self.shape is None:
+            return value is None and self.shape is None
+        if value.shape != self.shape or value.dtype != self.dtype:
+            return False
+        self.aval = aval
+        return True
+
+
+class WarmCluster:
+    """A compiled program with the variables of one session. Thread-safe."""
+
+    def __init__(
+        self,
+        program: Program,
+        compiled: CompiledProgram,
+        registers: Sequence[Any],
+        held: Sequence[tuple[Any, ...] | None],
+        states: Sequence[ImplicitState],
+        locks: Sequence[Any],
+    ) -> None:
+        """`registers` are those of the earlier run, `held` tells what its variables held, `locks` are the ones it took."""
+        self._compiled = compiled
+        self._function = compiled.function
+        self._handles: list[tuple[int, Any]] = []
+        self._arrays: list[tuple[int, tuple[int, ...], Any]] = []
+        self._statics: list[tuple[int, np.ndarray, bytes]] = []
+        for i in range(len(program.inputs)):
+            value = registers[i]
+            if isinstance(value, Cell):
+                self._handles.append((i, value.variable))
+            elif i in compiled.static:
+                kept = compiled.static[i]
+                self._statics.append((i, kept, kept.tobytes()))
+        for i in compiled.dynamic:
+            self._arrays.append((i, tuple(registers[i].shape), registers[i].dtype))
+        self._known = [_Known(v, h) for v, h in zip(compiled.variables, held)]
+        self._reads = [
+            (compiled.variables[k], k in compiled.donated) for k in compiled.read_cells
+        ]
+        self._written = [(compiled.variables[k], t, w) for k, t, w in compiled.written]
+        self._implicit = [(s, t, w) for s, (t, w) in zip(states, compiled.implicit)]
+        self._locks = list(locks)
+        self._outputs = [
+            (True, where)
+            if kind == "traced"
+            else (False, compiled.variables[where] if kind == "cell" else where)
+            for kind, where in compiled.results
+        ]
+
+    def run(self, inputs: Sequence[Any]) -> list[Any] | None:
+        """The outputs, or None, with nothing changed, when this run is unlike the earlier one."""
+        flat = self._gather(inputs)
+        if flat is None:
+            return None
+        locks = self._locks
+        for lock in locks:
+            lock.acquire()
+        try:
+            for known in self._known:
+                if not known.fits(known.variable.value):
+                    return None
+            results = self._call(flat)
+            for variable, traced, where in self._written:
+                variable.put(results[where] if traced else freeze(where))
+            for state, traced, where in self._implicit:
+                state.value = results[where] if traced else where
+        finally:
+            for lock in locks:
+                lock.release()
+        if self._must_wait(inputs) and results:
+            results[0].block_until_ready()
+        return [results[where] if traced else where for traced, where in self._outputs]
+
+    def _gather(self, inputs: Sequence[Any]) -> list[Any] | None:
+        for i, variable in self._handles:
+            if inputs[i] is not variable:
+                return None
+        compiled = self._compiled
+        flat = list(compiled.large_values)
+        for i, shape, dtype in self._arrays:
+            value = inputs[i]
+            if type(value) is np.ndarray:
+                if value.shape != shape or value.dtype != dtype:
+                    return None
+                if value.nbytes <= SMALL_FEED and not is_frozen(value):
+                    value = private_copy(value)
+            elif type(value) is compiled.array_type:
+                if value.shape != shape or value.dtype != dtype:
+                    return None
+                if compiled.several:
+                    value, _ = compiled.argument(value)
+            else:
+                return None
+            flat.append(value)
+        for i, kept, data in self._statics:
+            value = inputs[i]
+            if (
+                type(value) is not np.ndarray
+                or value.shape != kept.shape
+                or value.dtype != kept.dtype
+                or value.tobytes() != data
+            ):
+                return None
+        return flat
+
+    def _must_wait(self, inputs: Sequence[Any]) -> bool:
+        """Whether the program may still be reading an array that its owner may change after the run."""
+        for i, _, _ in self._arrays:
+            value = inputs[i]
+            if type(value) is np.ndarray and value.nbytes > SMALL_FEED and not is_frozen(value):
+                return True
+        return False
+
+    def _call(self, flat: list[Any]) -> Sequence[Any]:
+        compiled = self._compiled
+        first = len(flat)
+        try:
+            for variable, donated in self._reads:
+                flat.append(compiled.take_state(variable) if donated else compiled.state(variable))
+            for state, _, _ in self._implicit:
+                flat.append(state.value)
+            results: Sequence[Any] = self._function(*flat)
+        except BaseException:
+            compiled.give_back(flat[first:])
+            raise
+        return results
