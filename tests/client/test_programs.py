@@ -6,7 +6,7 @@ import pytest
 
 from tests.oracle import replay
 
-AREAS = ("session",)
+AREAS = ("session", "training_runs")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,6 @@ def record(area):
 
 if __name__ == "__main__":
     own = ("names", "scopes", "collections", "building", "shapes", "gradients", "variables")
-    own += ("variable_scopes", "initializers", "graphdef", "session", "platform")
+    own += ("variable_scopes", "initializers", "graphdef", "session", "platform", "training_runs")
     for area in sys.argv[1:] or own:
         record(area)

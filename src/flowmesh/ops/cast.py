@@ -130,8 +130,8 @@ def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
     dtype. Floats are cut off towards 0, complex numbers lose their imaginary part. Raises TypeError when `x` cannot be converted.
     """
     base = as_dtype(dtype).base_dtype
-    if isinstance(x, Tensor) and base == x.dtype:
-        return x
+    if (isinstance(x, Tensor) or hasattr(x, "handle")) and base == x.dtype:
+        return x  # a resource variable too: whoever takes it reads it
     with name_scope(name, "Cast", [x]) as scope:
         if isinstance(x, SparseTensor):
             return SparseTensor(x.indices, cast(x.values, base, scope), x.dense_shape)

@@ -273,7 +273,8 @@ def _flat(tensor: Any) -> Any:
     if known.ndims is not None and not result.shape.is_fully_defined():
         sizes = known.as_list()
         rows = None if None in sizes[:-1] else int(np.prod(sizes[:-1], dtype=np.int64))
-        result.set_shape([rows, sizes[-1]])
+        if rows is not None:
+            result.set_shape([rows, sizes[-1]])
     return result
 
 
@@ -364,14 +365,14 @@ def sparse_softmax_cross_entropy_with_logits(
         static = labels.shape
         _check_sparse(static, logits.shape)
         if logits.shape.ndims == 2:
-            cost = raw.SparseSoftmaxCrossEntropyWithLogits(precise, labels).loss
+            cost = raw.SparseSoftmaxCrossEntropyWithLogits(precise, labels, name=name).loss
             return raw.Cast(cost, DstT=logits.dtype) if narrow else cost
         known = static.is_fully_defined() and logits.shape[:-1].is_fully_defined()
         with after(*_checks(labels, logits, known)):
             classes = _last_size(precise)
             matrix = raw.Reshape(precise, [-1, classes])
             flat = raw.Reshape(labels, np.array([-1], np.int32))
-            cost = raw.SparseSoftmaxCrossEntropyWithLogits(matrix, flat).loss
+            cost = raw.SparseSoftmaxCrossEntropyWithLogits(matrix, flat, name=name).loss
             cost = raw.Reshape(cost, shape)
             cost.set_shape(static)
             return raw.Cast(cost, DstT=logits.dtype) if narrow else cost

@@ -54,7 +54,7 @@ class Slice(OpDef):
         starts, sizes = ctx.value(1), ctx.value(2)
         if sizes is None:
             partial = ctx.value_as_shape(2)
-            if starts is not None and partial.ndims == rank:
+            if partial.ndims == rank:
                 return partial
             return unknown_shape(rank=rank)
         out: Dims = []

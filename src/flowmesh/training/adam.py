@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flowmesh.frontend.resource_variable import ResourceVariable
 from flowmesh.graph.graph import get_default_graph
 from flowmesh.graph.raw import raw
 from flowmesh.ops import control
@@ -63,16 +62,7 @@ class AdamOptimizer(FusedOptimizer):
     def _operands(self, var: Any) -> dict[str, Any]:
         dtype = var.dtype.base_dtype
         powers = dict(zip(("beta1_power", "beta2_power"), self._get_beta_accumulators()))
-        if isinstance(var, ResourceVariable):
-            # the reads are arguments of the update, and named so
-            name = "ResourceApplyAdam/ReadVariableOp"
-            read: dict[str, Any] = {}
-            with get_default_graph().colocate_with(None, ignore_existing=True):
-                for argument, power in powers.items():
-                    read[argument] = raw.ReadVariableOp(power.handle, dtype=power.dtype, name=name)
-        else:
-            read = {argument: power.value() for argument, power in powers.items()}
-        tensors = {**read, **self._tensors}
+        tensors = {**powers, **self._tensors}
         return {argument: cast(t, dtype) for argument, t in tensors.items()}
 
     def _apply_sparse(self, grad: Any, var: Any) -> Any:
@@ -119,7 +109,5 @@ class AdamOptimizer(FusedOptimizer):
             assigns = []
             with graph.colocate_with(powers[0].op):
                 for power, beta in zip(powers, (self._tensors["beta1"], self._tensors["beta2"])):
-                    assigns.append(
-                        power.assign(power * beta, use_locking=self._use_locking, read_value=False)
-                    )
+                    assigns.append(power.assign(power * beta, use_locking=self._use_locking))
         return control.group(*update_ops, *assigns, name=name_scope)
