@@ -101,6 +101,12 @@ class WorkerInterface(ABC):
     ) -> Future[RunGraphResult]:
         """Runs a registered graph; cancelling ends it with the reason given."""
 
+    def inline_run(
+        self, session_handle: str, graph_handle: str, feeds: Sequence[str], fetches: Sequence[str]
+    ) -> Any:
+        """An `InlineRun` of a registered graph that never has to wait, for a worker in this process; else None."""
+        return None
+
     @abstractmethod
     def cleanup_graph(self, step_id: int, deadline: Deadline = NEVER) -> Future[None]:
         """Ends what is left of a step: its tensors are dropped, its receivers fail."""
@@ -158,6 +164,12 @@ class MasterInterface(ABC):
 
         Fills the RunMetadata `metadata` when RunOptions ask for it. Raises the step's OpError.
         """
+
+    def inline_step(
+        self, handle: str, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str]
+    ) -> Any:
+        """An `InlineStep` that does what `run_step` does, where that is possible; else None."""
+        return None
 
     @abstractmethod
     def partial_run_setup(

@@ -11,6 +11,7 @@ from flowmesh.core import errors
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure, futures
 from flowmesh.distributed.discovery import contact, patience_of
+from flowmesh.distributed.inline_step import InlineStep
 from flowmesh.distributed.interfaces import DeviceAttributes, MasterInterface, WorkerInterface
 from flowmesh.distributed.master_session import MasterSession
 from flowmesh.distributed.peers import Peers
@@ -149,6 +150,11 @@ class Master(MasterInterface):
         metadata: Any = None,
     ) -> list[Any]:
         return self.session(handle).run_step(feeds, fetches, targets, options, metadata)
+
+    def inline_step(
+        self, handle: str, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str]
+    ) -> InlineStep | None:
+        return self.session(handle).inline_step(feeds, fetches, targets)
 
     def partial_run_setup(
         self, handle: str, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str]

@@ -15,6 +15,7 @@ from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure, futures, plan
+from flowmesh.distributed.inline_step import InlineStep, InlineSteps
 from flowmesh.distributed.interfaces import (
     DeviceAttributes,
     RunGraphCall,
@@ -74,6 +75,7 @@ class MasterSession:
         self._running = 0
         self._idle = threading.Condition()
         self._closed = False
+        self._inline = InlineSteps(self._cancellation, self._tell_end)
         if self._config.log_device_placement:
             self._say(device_mapping(self.devices))
 
@@ -141,6 +143,21 @@ class MasterSession:
         """Has all workers forget a step, without waiting for them."""
         for part in parts:
             part.worker.cleanup_graph(step_id, Deadline.after(_CLEANUP_SECONDS))
+
+    def inline_step(
+        self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str]
+    ) -> InlineStep | None:
+        """See `MasterInterface.inline_step`."""
+        prepared = self._plan((tuple(feeds), tuple(fetches), tuple(targets)), self._deadline(None))
+        if len(prepared.parts) != 1:
+            return None
+        (part,) = prepared.parts
+        run = part.worker.inline_run(self.handle, part.handle, feeds, fetches)
+        return None if run is None else InlineStep(self._inline, run, prepared.version)
+
+    def _tell_end(self) -> None:
+        with self._idle:
+            self._idle.notify_all()
 
     def _deadline(self, options: Any) -> Deadline:
         milliseconds = options.timeout_in_ms if options is not None else 0
@@ -379,7 +396,7 @@ class MasterSession:
             run.end()
         self._partial.clear()
         with self._idle:
-            self._idle.wait_for(lambda: not self._running, _CLOSE_SECONDS)
+            self._idle.wait_for(lambda: not self._running and not self._inline, _CLOSE_SECONDS)
         deadline = Deadline.after(_CLOSE_SECONDS)
         leaving = [
             worker.delete_worker_session(self.handle, deadline) for worker in self._workers.values()

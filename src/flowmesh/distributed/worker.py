@@ -28,6 +28,7 @@ from flowmesh.distributed.worker_session import RegisteredGraph, WorkerSession
 from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
 from flowmesh.resources.manager import ResourceManager
+from flowmesh.runtime.inline import InlineRun, is_inline
 from flowmesh.runtime.step import StepContext
 from flowmesh.runtime.trace import TraceCollector
 
@@ -212,6 +213,14 @@ class Worker(WorkerInterface):
         stats = None if trace is None else to_step_stats(trace)
         graphs = [serde.to_graph_def(graph.part)] if call.partition_graphs else ()
         return RunGraphResult(tensors, stats, graphs)
+
+    def inline_run(
+        self, session_handle: str, graph_handle: str, feeds: Sequence[str], fetches: Sequence[str]
+    ) -> InlineRun | None:
+        executable = self._session(session_handle).graph(graph_handle).executable(False)
+        if not is_inline(executable, feeds, fetches):
+            return None
+        return InlineRun(executable, feeds, fetches)
 
     def cleanup_graph(self, step_id: int, deadline: Deadline = NEVER) -> Future[None]:
         self._partial.end(step_id)
