@@ -4,7 +4,8 @@ Rules
   1. An op is alive when all its inputs and control inputs are. An output of a Switch is alive when the predicate selects it.
   2. A Merge is alive when one of its inputs is: of two inputs that differ only in the branch of one predicate, that is
      when what they have in common holds.
-  3. What a receive depends on in the part it comes from is told by its attr `_condition`.
+  3. What a receive depends on in the part it comes from is told by its attr `_condition`; masters other than ours do not
+     tell, then each receive is a condition of its own (`doubt_receives`).
 Precondition: ops in topological order.
 Postcondition: ops with equal conditions are alive or dead together.
 """
@@ -23,6 +24,7 @@ Condition: TypeAlias = frozenset[Literal]
 
 SWITCHES = frozenset({"Switch", "RefSwitch"})
 MERGES = frozenset({"Merge", "RefMerge"})
+RECEIVES = frozenset({"_Recv", "_HostRecv"})
 ALWAYS: Condition = frozenset()
 
 
@@ -48,6 +50,13 @@ def tensor_condition(tensor: Tensor, found: dict[Operation, Condition]) -> Condi
     if op.type in SWITCHES:
         return condition | {(op.inputs[1].name, tensor.value_index)}
     return condition
+
+
+def doubt_receives(ops: Iterable[Operation]) -> None:
+    """Has each receive from another task, of a part that says nothing of conditions, count as a condition of its own."""
+    for op in ops:
+        if op.type in RECEIVES and not op.definition.attrs["client_terminated"]:
+            op.extra_attrs.setdefault("_condition", encode(frozenset({(f"^{op.name}", 1)})))
 
 
 def encode(condition: Condition) -> tuple[bytes, ...]:

@@ -13,7 +13,7 @@ Rules
   6. The read that a ref variable caches (`w/read`, an Identity without control inputs) is no snapshot: an op on the variable's
      own device that takes it takes the ref itself, and so sees the updates that it comes after, as in TensorFlow, where
      both share one buffer.
-  7. A receive whose value may be dead carries the condition for it in attr `_condition`.
+  7. A receive carries the condition under which its value is alive in attr `_condition`.
 Precondition: `ops` are pruned for `feeds`, in topological order, and all placed.
 Postcondition: no edge leaves a part; a part's ops are created in topological order.
 """
@@ -209,8 +209,7 @@ class _Partitioner:
     @staticmethod
     def _note(received: Operation, condition: conditions.Condition) -> None:
         """Says on a receive under which condition its value is alive."""
-        if condition:
-            received.extra_attrs["_condition"] = conditions.encode(condition)
+        received.extra_attrs["_condition"] = conditions.encode(condition)
 
     def _feed(self, tensor: Tensor, part: str, device: str) -> Tensor:
         received = self._received.get((tensor, part))

@@ -13,6 +13,7 @@ from flowmesh.distributed.interfaces import RunGraphCall, RunGraphResult, Worker
 from flowmesh.distributed.transport import messages
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.importer import load_graph_def
+from flowmesh.passes.conditions import doubt_receives
 from flowmesh.proto import worker_pb2
 
 T = TypeVar("T")
@@ -75,6 +76,7 @@ class WorkerService:
     def RegisterGraph(self, request: Any, call: Call) -> Any:
         part = Graph()
         load_nodes(part, request.graph_def)
+        doubt_receives(part.get_operations())
         config = request.config_proto if request.HasField("config_proto") else None
         handle = self._worker.register_graph(_session(request), part, config).result()
         return worker_pb2.RegisterGraphResponse(graph_handle=handle)
