@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flowmesh.core.dtypes import float32
+from flowmesh.core.platform import tf_logging
 from flowmesh.frontend import variables
 from flowmesh.frontend.naming import name_scope
 from flowmesh.frontend.variable_store import AUTO_REUSE, VariableStore
@@ -142,7 +143,10 @@ def _through_getter(
     partitioner: Any,
 ) -> Any:
     def base(name: str, shape: Any = None, dtype: Any = float32, **kwargs: Any) -> Any:
-        kwargs.pop("partitioner", None)
+        if kwargs.pop("partitioner", None) is not None or (getter is None and partitioner):
+            tf_logging.log_first_n(
+                tf_logging.WARN, "Variables are not partitioned: %s is kept whole.", 1, name
+            )
         merged = {**options, **{k: v for k, v in kwargs.items() if k in options}}
         return store.get_variable(name, shape, dtype, merged)
 

@@ -572,11 +572,27 @@ def guard_uninitialized(scope: str, initial_value: Tensor) -> Tensor:
     """The initial value with reads of other ref variables replaced by their initialized values, so that variables may be
     initialized in any order. Copied nodes are called `<original>_<variable>`; `scope` is the variable's name and a slash.
     """
+    if not _reads_ref_variable(initial_value.op):
+        return initial_value
     return _Guard(scope).tensor(initial_value)
 
 
+def _reads_ref_variable(op: Operation) -> bool:
+    stack, seen = [op], {op}
+    while stack:
+        current = stack.pop()
+        if current.type in _REFS:
+            return True
+        if current.type not in _LEFT_ALONE:
+            sources = [t.op for t in current.inputs if t.op not in seen]
+            seen.update(sources)
+            stack.extend(sources)
+    return False
+
+
 _SOURCES = ("Variable", "VariableV2", "VarHandleOp")
-_LEFT_ALONE = ("IsVariableInitialized", "VarIsInitializedOp", "ReadVariableOp")
+_REFS = ("Variable", "VariableV2")
+_LEFT_ALONE = ("IsVariableInitialized", "VarIsInitializedOp", "ReadVariableOp", "VarHandleOp")
 
 
 class _Guard:
@@ -596,7 +612,7 @@ class _Guard:
     def _operation(self, op: Operation) -> Operation:
         if op.type in _LEFT_ALONE:
             return op
-        if op.type in _SOURCES:
+        if op.type in _REFS:
             variable = _variable_of(op)
             return op if variable is None else variable.initialized_value().op
         inputs = [self.tensor(t) for t in op.inputs]

@@ -125,12 +125,23 @@ def attr_from_proto(proto: Any) -> Any:
     if kind == "shape":
         return TensorShape(proto.shape)
     if kind == "tensor":
-        return from_tensor_proto(proto.tensor)
+        return _tensor_from_proto(proto.tensor)
     if kind == "func":
         return _func_from_proto(proto.func)
     if kind == "placeholder":
         raise ValueError(f"attr placeholder {proto.placeholder!r} outside of a function")
     return None if kind is None else getattr(proto, kind)
+
+
+def _tensor_from_proto(proto: Any) -> np.ndarray:
+    """The array of a TensorProto; one element that stands for many is kept as such, and so written again as one."""
+    array = from_tensor_proto(proto)
+    if array.size > 1 and not proto.tensor_content:
+        stored = sum(len(values) for f, values in proto.ListFields() if f.name.endswith("_val"))
+        width = 2 if array.dtype.kind == "c" else 1
+        if stored == width:
+            return np.broadcast_to(array.reshape(-1)[:1].copy().reshape(()), array.shape)
+    return array
 
 
 def _func_from_proto(proto: Any) -> FunctionRef:
