@@ -155,3 +155,26 @@ def test_fed_and_fetched():
         x = placeholder("x")
     with pytest.raises(errors.InvalidArgumentError, match="x:0 was both fed and fetched"):
         partition([], {}, [x], [x])
+
+
+def test_a_read_that_is_not_beside_its_variable_is_received():
+    with Graph().as_default() as graph:
+        with graph.device("/job:ps"):
+            v = variable("v")
+        with graph.device("/job:worker/cpu:0"):
+            read = raw.Identity(v, name="read")
+            y = raw.Neg(read, name="y")
+    parts = split(graph, [y])
+    (recv,) = of_type(parts[WORKER], "_Recv")
+    assert parts[WORKER].get_operation_by_name("read").inputs[0] is recv.outputs[0]
+    assert parts[WORKER].get_operation_by_name("y").inputs[0].op.name == "read"
+
+
+def test_every_receive_tells_its_condition():
+    with Graph().as_default() as graph:
+        with graph.device("/job:ps"):
+            x = raw.Neg(const([1.0, 2.0]), name="x")
+        y = raw.Neg(x, name="y")
+    parts = split(graph, [y])
+    (recv,) = of_type(parts[WORKER], "_Recv")
+    assert recv.extra_attrs["_condition"] == ()

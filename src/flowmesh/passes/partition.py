@@ -79,11 +79,13 @@ class _Partitioner:
         self._copies: dict[Operation, Operation] = {}
         self._received: dict[tuple[Any, ...], Operation] = {}
         self._edges = 0
+        self._foreign = False
         self._conditions: dict[Operation, conditions.Condition] = {}
 
     def run(self, ops: Sequence[Operation], fetches: Iterable[Tensor]) -> dict[str, Graph]:
         if any(op.type in conditions.SWITCHES for op in ops):
             self._conditions = conditions.find_conditions(ops)
+        self._foreign = any(op.graph.foreign for op in ops[:1])
         for op in ops:
             self._copy(op)
         for tensor in dict.fromkeys(fetches):
@@ -94,6 +96,7 @@ class _Partitioner:
         graph = self._parts.get(part)
         if graph is None:
             graph = self._parts[part] = Graph()
+            graph.foreign = self._foreign
         return graph
 
     def _copy(self, op: Operation) -> None:
@@ -149,7 +152,8 @@ class _Partitioner:
         op = tensor.op
         if op.type == "Identity" and not op._control_inputs:
             ref = op.inputs[0]
-            if ref.dtype._is_ref_dtype and ref not in self._fed:
+            here = self._placement[ref.op] == self._placement[op]
+            if here and ref.dtype._is_ref_dtype and ref not in self._fed:
                 return ref
         return tensor
 
