@@ -36,6 +36,8 @@ class Graph(ScopedGraph):
         self._unfetchable: set[Any] = set()
         self._building_function = False
         self._last_id = 0
+        self.foreign = False
+        """Whether another process sent it."""
 
     # -- building ------------------------------------------------------------------------------------
 

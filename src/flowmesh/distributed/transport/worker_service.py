@@ -160,6 +160,7 @@ class WorkerService:
 def load_nodes(graph: Graph, graph_def: Any) -> None:
     """Adds the nodes of a GraphDef that came with a call. Where they were made only the sender knows."""
     last_id = graph.last_id
+    graph.foreign = True
     try:
         load_graph_def(graph, graph_def)
     finally:
