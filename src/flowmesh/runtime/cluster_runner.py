@@ -132,9 +132,7 @@ class ClusterRunner:
         try:
             self._read(registers)
             implicit = [state.value for state in states]
-            outputs = self._execute(
-                registers, list(cells.values()), implicit, trace, states, locks
-            )
+            outputs = self._execute(registers, list(cells.values()), implicit, trace, states, locks)
             for cell in cells.values():
                 if cell.written:
                     cell.variable.value = freeze(cell.value)
@@ -208,7 +206,8 @@ class ClusterRunner:
         return (
             self._mode == "auto"
             and not self.program.xla_only
-            and work < (cost.MINIMUM_FOR_ACCELERATOR if self.device.is_accelerator else cost.MINIMUM_FOR_XLA)
+            and work
+            < (cost.MINIMUM_FOR_ACCELERATOR if self.device.is_accelerator else cost.MINIMUM_FOR_XLA)
         )
 
     def _warn_of_signatures(self) -> None:

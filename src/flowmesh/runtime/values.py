@@ -79,7 +79,12 @@ def _bits_view(value: Any, writeable: bool) -> np.ndarray:
 
 def leave(value: Any, alone: bool) -> np.ndarray:
     """A device array as a program gets it: writable, and its own. Memory that nobody else sees (`alone`) is handed over."""
-    if alone and value.nbytes > _COPIED and hasattr(value, "platform") and value.platform() == "cpu":
+    if (
+        alone
+        and value.nbytes > _COPIED
+        and hasattr(value, "platform")
+        and value.platform() == "cpu"
+    ):
         return host_view(value, writeable=True)
     return np.array(host_view(value))
 

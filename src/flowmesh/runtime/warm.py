@@ -71,9 +71,7 @@ class WarmCluster:
         for i in compiled.dynamic:
             self._arrays.append((i, tuple(registers[i].shape), registers[i].dtype))
         self._known = [_Known(v, h) for v, h in zip(compiled.variables, held)]
-        self._reads = [
-            (compiled.variables[k], k in compiled.donated) for k in compiled.read_cells
-        ]
+        self._reads = [(compiled.variables[k], k in compiled.donated) for k in compiled.read_cells]
         self._written = [(compiled.variables[k], t, w) for k, t, w in compiled.written]
         self._implicit = [(s, t, w) for s, (t, w) in zip(states, compiled.implicit)]
         self._locks = list(locks)

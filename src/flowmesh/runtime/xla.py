@@ -13,15 +13,15 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from flowmesh.passes import op_traits
+from flowmesh.resources.variable import Variable
 from flowmesh.runtime.device import Device, load_jax
 from flowmesh.runtime.program import Cell, Instruction, Program, invoke
-from flowmesh.resources.variable import Variable
 from flowmesh.runtime.values import freeze, host_view, is_frozen, private_copy
 
 _log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class CompiledProgram:
         self.implicit: list[tuple[bool, Any]] = []
         self.jax_device = device.jax_device()
         self.several = len(self._jax.devices(self.jax_device.platform)) > 1
-        self.array_type: type = type(self._jax.device_put(np.zeros((), np.float32)))
+        self.array_type: Any = type(self._jax.device_put(np.zeros((), np.float32)))
         self._large = self._large_constants()
         self.large_values = [
             self._jax.device_put(program.template[register], self.jax_device)
@@ -102,7 +102,7 @@ class CompiledProgram:
         first = len(self._large) + len(self.dynamic)
         self._trace_count = 0
         sharding = self._jax.sharding.SingleDeviceSharding(self.jax_device)
-        self.function: Callable[..., Any] = self._jax.jit(
+        self.function: Any = self._jax.jit(
             self._traced,
             in_shardings=sharding,
             out_shardings=sharding,
@@ -222,9 +222,7 @@ class CompiledProgram:
 
     # -- running -------------------------------------------------------------------------------------
 
-    def prepare(
-        self, registers: list[Any], cells: Sequence[Cell], implicit: Sequence[Any]
-    ) -> None:
+    def prepare(self, registers: list[Any], cells: Sequence[Cell], implicit: Sequence[Any]) -> None:
         """Traces the program, which changes nothing; raises what stands in the way."""
         flat = [*self.large_values, *(self.argument(registers[i])[0] for i in self.dynamic)]
         flat += [cells[k].value for k in self.read_cells]
