@@ -310,9 +310,9 @@ class BaseSession:
         def call(*args: Any, **kwargs: Any) -> Any:
             nonlocal warm
             step = warm
-            usable = step is not None and not kwargs and len(args) == len(tensors)
-            if usable and step.version == self._graph.version and not self._closed:
-                results = self._run_warm(step, args)
+            if step is not None and step.version == self._graph.version and not self._closed:
+                fits = not kwargs and len(args) == len(tensors)
+                results = self._run_warm(step, args) if fits else None
                 if results is not None:
                     return step.rebuild([_as_result(results, i) for i in range(len(results))])
             self._check_open()
