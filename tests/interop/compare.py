@@ -12,9 +12,13 @@ TOLERANCE = {"float16": 1e-2, "bfloat16": 1e-2, "float64": 1e-9, "complex128": 1
 def check_same(actual: Any, expected: Any, where: str = "result") -> None:
     """AssertionError, naming the place, unless values, dtypes and shapes agree; floats within rounding."""
     if isinstance(expected, dict) and "dtype" in expected:
-        assert isinstance(actual, dict) and "dtype" in actual, f"{where}: {actual} is not {expected}"
+        assert isinstance(actual, dict) and "dtype" in actual, (
+            f"{where}: {actual} is not {expected}"
+        )
         for key in ("dtype", "shape"):
-            assert actual[key] == expected[key], f"{where}: {key} {actual[key]} is not {expected[key]}"
+            assert actual[key] == expected[key], (
+                f"{where}: {key} {actual[key]} is not {expected[key]}"
+            )
         if expected["dtype"] == "string":
             assert actual["data"] == expected["data"], where
             return

@@ -46,8 +46,10 @@ class Process:
         python = interpreter(kind)
         assert python is not None, missing(kind)
         self.kind = kind
-        self.log = tempfile.TemporaryFile("w+")
-        environment = {k: v for k, v in os.environ.items() if k.lower() not in ("http_proxy", "https_proxy")}
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed by stop)
+        environment = {
+            k: v for k, v in os.environ.items() if k.lower() not in ("http_proxy", "https_proxy")
+        }
         environment.update(
             TF_CPP_MIN_LOG_LEVEL="2",
             PYTHONWARNINGS="ignore",
@@ -78,7 +80,9 @@ class Process:
         try:
             text = self._lines.get(timeout=seconds)
         except queue.Empty:
-            raise TimeoutError(f"{self.kind} gave no answer in {seconds:g} s\n{self.tail()}") from None
+            raise TimeoutError(
+                f"{self.kind} gave no answer in {seconds:g} s\n{self.tail()}"
+            ) from None
         if not text:
             raise RuntimeError(f"{self.kind} ended\n{self.tail()}")
         return text

@@ -1,6 +1,6 @@
 """Runs cases on request: one JSON object a line in, one a line out.
 
-    python runner.py tensorflow | tensorflow.compat.v1 | flowmesh
+python runner.py tensorflow | tensorflow.compat.v1 | flowmesh
 """
 
 import importlib
@@ -34,7 +34,7 @@ def encode(value):
         return [encode(v) for v in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise TypeError("cannot encode %r" % (value,))
+    raise TypeError(f"cannot encode {value!r}")
 
 
 def load(module):
@@ -79,7 +79,7 @@ def main():
                 )
             answer = {"value": value}
         except BaseException as error:
-            told = "%s: %s" % (type(error).__name__, str(error)[:1000])
+            told = f"{type(error).__name__}: {str(error)[:1000]}"
             answer = {"error": told + "\n...\n" + traceback.format_exc()[-2000:]}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

@@ -1,7 +1,6 @@
 """Constants, feeds, fetches and plain arithmetic, with tensors that cross between the tasks."""
 
 import numpy as np
-
 from cases.registry import case
 
 NUMBERS = [
@@ -171,4 +170,9 @@ def sparse_values(tf, ctx):
     value = tf.SparseTensorValue([[0, 0]], [5.0], [2, 2])
     with ctx.session() as session:
         got = session.run(sparse)
-        return [got.indices, got.values, got.dense_shape, *session.run([dense, total], {fed: value})]
+        return [
+            got.indices,
+            got.values,
+            got.dense_shape,
+            *session.run([dense, total], {fed: value}),
+        ]

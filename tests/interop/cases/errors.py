@@ -1,7 +1,6 @@
 """Errors arrive as the class that TensorFlow raises."""
 
 import numpy as np
-
 from cases.registry import case
 
 

@@ -3,13 +3,14 @@
 import os
 
 import numpy as np
-
 from cases.registry import case
 
 
 def _model(tf, ctx):
     with tf.device(ctx.ps):
-        w = tf.get_variable("w", initializer=np.arange(6, dtype=np.float32).reshape(2, 3), use_resource=False)
+        w = tf.get_variable(
+            "w", initializer=np.arange(6, dtype=np.float32).reshape(2, 3), use_resource=False
+        )
         n = tf.get_variable("n", initializer=np.int64(3), use_resource=True)
         s = tf.get_variable("s", initializer=tf.constant([b"a", b"bc"]), use_resource=False)
     return w, n, s

@@ -13,7 +13,9 @@ def conditionals(tf, ctx):
         nested = tf.cond(
             choice, lambda: tf.cond(result > 20.0, lambda: 1, lambda: 2), lambda: tf.constant(3)
         )
-        picked = tf.case([(result > 15.0, lambda: tf.constant("big"))], lambda: tf.constant("small"))
+        picked = tf.case(
+            [(result > 15.0, lambda: tf.constant("big"))], lambda: tf.constant("small")
+        )
     with ctx.session() as session:
         session.run(v.initializer)
         return [session.run([result, nested, picked], {choice: c}) for c in (True, False, True)]

@@ -8,7 +8,9 @@ from cases.registry import case
 @case()
 def fifo_queue(tf, ctx):
     with tf.device(ctx.ps):
-        queue = tf.FIFOQueue(10, [tf.float32, tf.string], [[2], []], shared_name=ctx.container + "fifo")
+        queue = tf.FIFOQueue(
+            10, [tf.float32, tf.string], [[2], []], shared_name=ctx.container + "fifo"
+        )
     with tf.device(ctx.worker):
         put = queue.enqueue(([1.0, 2.0], "a"))
         many = queue.enqueue_many(([[3.0, 4.0], [5.0, 6.0]], ["b", "c"]))
@@ -19,7 +21,12 @@ def fifo_queue(tf, ctx):
         session.run(many)
         seen = [session.run(size), session.run(take), session.run(some), session.run(closed)]
         session.run(close)
-        return [*seen, session.run(closed), ctx.failure(session.run, take), ctx.failure(session.run, put)]
+        return [
+            *seen,
+            session.run(closed),
+            ctx.failure(session.run, take),
+            ctx.failure(session.run, put),
+        ]
 
 
 @case()

@@ -4,7 +4,7 @@ CASES = {}
 LOCAL = "local"
 
 
-class Case(object):
+class Case:
     """A program: `function(tf, ctx)` returns what it saw."""
 
     def __init__(self, function, expect, clients):
@@ -24,7 +24,7 @@ def case(expect=LOCAL, clients=("tf115", "tf2", "flowmesh")):
     return register
 
 
-class Context(object):
+class Context:
     """Where a program runs."""
 
     def __init__(self, tf, target, folder, container):
@@ -52,5 +52,5 @@ class Context(object):
         except self.tf.errors.OpError as error:
             return type(error).__name__
         except Exception as error:
-            return "%s: %s" % (type(error).__name__, error)
+            return f"{type(error).__name__}: {error}"
         return "no error"

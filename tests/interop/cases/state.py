@@ -1,13 +1,14 @@
 """Variables of both kinds, their containers, and who shares them."""
 
 import numpy as np
-
 from cases.registry import case
 
 
 def _updates(tf, ctx, use_resource):
     with tf.device(ctx.ps):
-        v = tf.get_variable("v", initializer=np.arange(4, dtype=np.float32), use_resource=use_resource)
+        v = tf.get_variable(
+            "v", initializer=np.arange(4, dtype=np.float32), use_resource=use_resource
+        )
         n = tf.get_variable("n", initializer=np.int64(5), use_resource=use_resource)
         m = tf.get_variable("m", initializer=np.ones((3, 2), np.float32), use_resource=use_resource)
     with tf.device(ctx.worker):
@@ -125,7 +126,10 @@ def partitioned_variable(tf, ctx):
             use_resource=False,
         )
     with tf.device(ctx.worker):
-        rows = [tf.nn.embedding_lookup(table, [1, 9, 4, 4], partition_strategy=s) for s in ("div", "mod")]
+        rows = [
+            tf.nn.embedding_lookup(table, [1, 9, 4, 4], partition_strategy=s)
+            for s in ("div", "mod")
+        ]
     with ctx.session() as session:
         session.run(tf.global_variables_initializer())
         for number, part in enumerate(table):

@@ -24,7 +24,9 @@ def partial_run(tf, ctx):
 def list_devices(tf, ctx):
     with ctx.session() as session:
         devices = session.list_devices()
-    found = [[d.name.split("/device:")[0], d.device_type] for d in devices if d.device_type == "CPU"]
+    found = [
+        [d.name.split("/device:")[0], d.device_type] for d in devices if d.device_type == "CPU"
+    ]
     return sorted(found)
 
 

@@ -1,7 +1,6 @@
 """Training with every optimizer: the parameters on the ps, the model on the worker."""
 
 import numpy as np
-
 from cases.registry import case
 
 OPTIMIZERS = {
@@ -28,9 +27,13 @@ def _train(tf, ctx, make, use_resource):
     targets = inputs.dot(np.array([[1.0], [-2.0], [0.5]], np.float32)) + 0.3
     with tf.device(ctx.ps):
         step = tf.train.get_or_create_global_step()
-        w = tf.get_variable("w", initializer=np.full((3, 1), 0.1, np.float32), use_resource=use_resource)
+        w = tf.get_variable(
+            "w", initializer=np.full((3, 1), 0.1, np.float32), use_resource=use_resource
+        )
         b = tf.get_variable("b", initializer=np.zeros(1, np.float32), use_resource=use_resource)
-        table = tf.get_variable("t", initializer=np.ones((4, 1), np.float32), use_resource=use_resource)
+        table = tf.get_variable(
+            "t", initializer=np.ones((4, 1), np.float32), use_resource=use_resource
+        )
     with tf.device(ctx.worker):
         x, y = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.float32, [None, 1])
         offset = tf.reduce_mean(tf.nn.embedding_lookup(table, [0, 2, 2]))
@@ -51,7 +54,7 @@ def _define(name, make):
         def train(tf, ctx, use_resource=use_resource):
             return _train(tf, ctx, make, use_resource)
 
-        train.__name__ = "train_%s_%s" % (name, kind)
+        train.__name__ = f"train_{name}_{kind}"
         case()(train)
 
 
@@ -90,7 +93,9 @@ def mlp(tf, ctx):
         x, y = tf.placeholder(tf.float32, [None, 20]), tf.placeholder(tf.int64, [None])
         hidden = tf.nn.relu(tf.nn.bias_add(tf.matmul(x, w1), b1))
         logits = tf.nn.xw_plus_b(hidden, w2, b2)
-        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
+        )
         accuracy = tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, 1), y), tf.float32))
     train = tf.train.AdamOptimizer(0.01).minimize(loss)
     seen = []
@@ -133,7 +138,11 @@ def monitored_session(tf, ctx):
     train = tf.train.GradientDescentOptimizer(0.1).minimize(loss, global_step=step)
     hooks = [tf.train.StopAtStepHook(last_step=5)]
     with tf.train.MonitoredTrainingSession(
-        ctx.target, hooks=hooks, config=ctx.config(), checkpoint_dir=ctx.folder, log_step_count_steps=None
+        ctx.target,
+        hooks=hooks,
+        config=ctx.config(),
+        checkpoint_dir=ctx.folder,
+        log_step_count_steps=None,
     ) as session:
         while not session.should_stop():
             session.run(train)
