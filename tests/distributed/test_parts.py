@@ -15,7 +15,8 @@ from flowmesh.distributed import discovery, failure, futures
 from flowmesh.distributed.discovery import Patience, contact, diagnose
 from flowmesh.distributed.interfaces import DeviceAttributes
 from flowmesh.distributed.peers import Peers, addresses_of, signed
-from flowmesh.distributed.steps import StepTable, source_task
+from flowmesh.distributed.routes import Routes, source_task
+from flowmesh.distributed.steps import StepTable
 from flowmesh.distributed.transport import inproc
 from flowmesh.distributed.transport.thread_pool import ElasticPool
 from flowmesh.proto import config_pb2
@@ -77,7 +78,7 @@ def _key(task: str, name: str = "t") -> str:
 
 @pytest.fixture
 def table() -> StepTable:
-    return StepTable(OWN, Peers(OWN, {}))
+    return StepTable(Routes(OWN, Peers(OWN, {})))
 
 
 def test_a_receiver_may_come_before_the_step(table: StepTable) -> None:
@@ -127,7 +128,7 @@ def test_abort_reaches_requests_to_other_tasks(table: StepTable) -> None:
             return future
 
     peers = Peers(OWN, {"/job:b/replica:0/task:0": "b:1"}, lambda task, address: Silent())  # type: ignore[arg-type, return-value]
-    step = table.enter(1, peers)
+    step = table.enter(1, Routes(OWN, peers))
     future = step.recv_async(_key("/job:b/replica:0/task:0"))
     assert not future.done()
     table.abort_all(_error(errors.CANCELLED, "stop"))

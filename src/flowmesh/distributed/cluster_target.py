@@ -54,9 +54,9 @@ def connect(target: str, config: Any = None) -> tuple[MasterInterface, Callable[
     known = inproc.lookup(address)
     if known is not None and not _wants_rpc(config):
         return known, _nothing
-    from flowmesh.distributed.transport.grpc_master import RemoteMaster
+    from flowmesh.distributed.transport.direct.master import DirectMaster
 
-    remote = RemoteMaster(address)
+    remote = DirectMaster(address)
     return remote, remote.close
 
 

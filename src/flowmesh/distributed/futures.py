@@ -70,6 +70,31 @@ def then(future: Future[Any], convert: Callable[[Any], T]) -> Future[T]:
     return result
 
 
+def gather(sources: Iterable[Future[Any]]) -> Future[None]:
+    """Done when all are; fails with the first error."""
+    pending = list(sources)
+    result: Future[None] = Future()
+    left = len(pending)
+    lock = threading.Lock()
+
+    def finish(source: Future[Any]) -> None:
+        nonlocal left
+        exc = error_of(source)
+        with lock:
+            left -= 1
+            over = left == 0
+        if exc is not None:
+            fail(result, exc)
+        elif over:
+            settle(result, None)
+
+    if not pending:
+        result.set_result(None)
+    for source in pending:
+        source.add_done_callback(finish)
+    return result
+
+
 def wait_all(futures: Iterable[Future[Any]], deadline: Deadline) -> list[Future[Any]]:
     """Waits until all are over or the deadline comes; returns those that are not over."""
     pending = {f for f in futures if not f.done()}

@@ -48,6 +48,10 @@ class RunGraphCall:
     partial: bool = False
     last: bool = False
     """Whether this is the last piece: the run is over when it returns."""
+    cleans_up: bool = False
+    """Whether nobody comes for tensors of the step once it has succeeded here: the worker forgets it then by itself."""
+    at_home: bool = True
+    """Whether the calling thread may do heavy work."""
 
 
 @dataclass
@@ -59,6 +63,8 @@ class RunGraphResult:
     """A StepStats message, when traced."""
     partition_graphs: Sequence[Any] = ()
     """GraphDef messages, when asked for."""
+    cleaned: bool = False
+    """Whether the worker has forgotten the step already."""
 
 
 class WorkerInterface(ABC):
@@ -134,20 +140,46 @@ class WorkerInterface(ABC):
     def close(self) -> None:  # noqa: B027  # most have nothing to give back
         """Gives back what the connection to the worker holds."""
 
+    # -- tensors that are sent without being asked for ------------------------------------------------------
+
+    @property
+    def identity(self) -> str:
+        """What tells this life of the task's server from all others, if tensors can be pushed to it now; else ""."""
+        return ""
+
+    def use_direct(
+        self, session_handle: str, identities: Mapping[str, str], deadline: Deadline = NEVER
+    ) -> Future[None]:
+        """Tells the tasks of a session that push tensors to each other, with the identities of their servers."""
+        raise NotImplementedError
+
+    def meet(self, identity: str) -> Future[None]:
+        """Connects to the task's server, to push and be pushed to; UnavailableError when it is not the one that is meant."""
+        raise NotImplementedError
+
+    def push(self, identity: str, step_id: int, key: str, value: Any, is_dead: bool) -> None:
+        """Sends a tensor to a task that will ask for it; UnavailableError when it cannot be reached."""
+        raise NotImplementedError
+
 
 class MasterInterface(ABC):
     """A task that runs whole graphs by means of workers (TensorFlow: `MasterService`)."""
 
     @abstractmethod
-    def create_session(self, graph: Graph, config: Any, target: str) -> str:
-        """Starts a session on all tasks that its device filters leave; returns its handle.
+    def create_session(
+        self, graph: Graph, config: Any, target: str, deadline: Deadline = NEVER
+    ) -> str:
+        """Starts a session on all tasks that its device filters leave; returns its handle. Takes no longer than the config
+        allows for connecting, and not beyond the deadline.
 
         In process the master goes on to use `graph` itself, so that later additions need no `extend_session`.
         Raises UnavailableError or DeadlineExceededError naming the tasks that cannot be reached.
         """
 
     @abstractmethod
-    def extend_session(self, handle: str, graph: Graph, since_id: int) -> None:
+    def extend_session(
+        self, handle: str, graph: Graph, since_id: int, deadline: Deadline = NEVER
+    ) -> None:
         """Makes the operations known that were created after the one with id `since_id`."""
 
     @abstractmethod

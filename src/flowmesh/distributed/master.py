@@ -12,7 +12,12 @@ from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure, futures
 from flowmesh.distributed.discovery import contact, patience_of
 from flowmesh.distributed.inline_step import InlineStep
-from flowmesh.distributed.interfaces import DeviceAttributes, MasterInterface, WorkerInterface
+from flowmesh.distributed.interfaces import (
+    NEVER,
+    DeviceAttributes,
+    MasterInterface,
+    WorkerInterface,
+)
 from flowmesh.distributed.master_session import MasterSession
 from flowmesh.distributed.peers import Peers
 from flowmesh.graph.graph import Graph
@@ -39,18 +44,22 @@ class Master(MasterInterface):
 
     # -- sessions --------------------------------------------------------------------------------------
 
-    def create_session(self, graph: Graph, config: Any, target: str) -> str:
+    def create_session(
+        self, graph: Graph, config: Any, target: str, deadline: Deadline = NEVER
+    ) -> str:
         if self._closed:
             raise errors.CancelledError(None, None, f"The server of {self._peers.own} was stopped")
         config = self._effective(config)
         peers, server_def = self._cluster_of(config)
         handle = secrets.token_hex(8)
+        deadline = Deadline.after(patience_of(config).timeout).min(deadline)
         try:
             tasks = peers.filtered(config.device_filters)
             workers = {task: peers.worker(task) for task in tasks}
-            devices = self._contact(peers, workers, config, "CreateSession")
-            self._create_worker_sessions(handle, workers, server_def, config)
-            session = MasterSession(handle, graph, config, peers.own, workers, devices)
+            devices = self._contact(peers, workers, config, "CreateSession", deadline)
+            self._create_worker_sessions(handle, workers, server_def, config, deadline)
+            direct = self._use_direct(handle, workers, deadline)
+            session = MasterSession(handle, graph, config, peers.own, workers, devices, direct)
         except BaseException:
             if peers is not self._peers:
                 peers.close()
@@ -78,20 +87,30 @@ class Master(MasterInterface):
         return self._connect_cluster(server_def), server_def
 
     def _contact(
-        self, peers: Peers, workers: dict[str, WorkerInterface], config: Any, what: str
+        self,
+        peers: Peers,
+        workers: dict[str, WorkerInterface],
+        config: Any,
+        what: str,
+        deadline: Deadline,
     ) -> list[DeviceAttributes]:
         """The devices of all tasks, those of this one first."""
         found = contact(
             {task: (worker, peers.address(task)) for task, worker in workers.items()},
             patience_of(config),
             what,
+            deadline,
         )
         return [device for task in workers for device in found[task]]
 
     def _create_worker_sessions(
-        self, handle: str, workers: dict[str, WorkerInterface], server_def: Any, config: Any
+        self,
+        handle: str,
+        workers: dict[str, WorkerInterface],
+        server_def: Any,
+        config: Any,
+        deadline: Deadline,
     ) -> None:
-        deadline = Deadline.after(patience_of(config).timeout)
         asked = {
             task: worker.create_worker_session(
                 handle, server_def, config.isolate_session_state, deadline
@@ -112,6 +131,25 @@ class Master(MasterInterface):
                 worker.delete_worker_session(handle, Deadline.after(1.0))
             raise failure.root_cause(failures)
 
+    def _use_direct(
+        self, handle: str, workers: dict[str, WorkerInterface], deadline: Deadline
+    ) -> dict[str, str]:
+        """The tasks that push tensors to each other, which all of them are told, with their servers' identities."""
+        direct = {task: found for task, w in workers.items() if (found := w.identity)}
+        if len(direct) < 2:
+            return {}
+        asked = {t: workers[t].use_direct(handle, direct, deadline) for t in direct}
+        late = futures.wait_all(asked.values(), deadline)
+        failures = [e for f in asked.values() if f.done() and (e := futures.error_of(f))]
+        if late and not failures:
+            tasks = ", ".join(task for task, f in asked.items() if not f.done())
+            failures.append(
+                errors.DeadlineExceededError(None, None, f"CreateSession: no answer from {tasks}")
+            )
+        if failures:
+            raise failure.root_cause(failures)
+        return direct
+
     def session(self, handle: str) -> MasterSession:
         """A session; AbortedError, in TensorFlow's words, when there is none."""
         found = self._sessions.get(handle)
@@ -119,7 +157,9 @@ class Master(MasterInterface):
             raise errors.AbortedError(None, None, f"Session {handle} is not found.")
         return found
 
-    def extend_session(self, handle: str, graph: Graph, since_id: int) -> None:
+    def extend_session(
+        self, handle: str, graph: Graph, since_id: int, deadline: Deadline = NEVER
+    ) -> None:
         session = self.session(handle)
         if session.graph is not graph:
             raise errors.InvalidArgumentError(
@@ -187,8 +227,8 @@ class Master(MasterInterface):
         self.close_all()
         tasks = self._peers.filtered(device_filters)
         workers = {task: self._peers.worker(task) for task in tasks}
-        self._contact(self._peers, workers, self._effective(None), "Reset")
         deadline = Deadline.after(patience_of(self._config).timeout)
+        self._contact(self._peers, workers, self._effective(None), "Reset", deadline)
         asked = {t: w.cleanup_all(containers, deadline) for t, w in workers.items()}
         late = futures.wait_all(asked.values(), deadline)
         failures = [e for f in asked.values() if f.done() and (e := futures.error_of(f))]

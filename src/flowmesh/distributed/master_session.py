@@ -7,7 +7,7 @@ import logging
 import random
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -54,8 +54,9 @@ class MasterSession:
         own_task: str,
         workers: dict[str, WorkerInterface],
         devices: Sequence[DeviceAttributes],
+        direct: Collection[str] = (),
     ):
-        """`workers` are those of all tasks of the session, `devices` theirs."""
+        """`workers` are those of all tasks of the session, `devices` theirs; the tasks `direct` push tensors to each other."""
         self.handle = handle
         self.graph = graph
         self.devices = list(devices)
@@ -63,6 +64,7 @@ class MasterSession:
         self._own_task = own_task
         self._workers = workers
         self._incarnations = incarnations(devices)
+        self._direct = frozenset(direct)
         self._cancellation = CancellationManager()
         self._plan_lock = threading.RLock()
         self._plans: dict[Any, Plan] = {}
@@ -116,6 +118,8 @@ class MasterSession:
     ) -> list[RunGraphResult]:
         step_id = next(_step_ids)
         trace = options is not None and options.trace_level != _NO_TRACE
+        parts = prepared.parts
+        alone = len(parts) == 1 or all(part.task in self._direct for part in parts)
 
         def make_call(part: Part) -> RunGraphCall:
             return RunGraphCall(
@@ -125,6 +129,7 @@ class MasterSession:
                 {n: fed[n] for n in part.feeds} if part.feeds else {},
                 part.fetches,
                 trace,
+                cleans_up=alone,
             )
 
         cancellation = CancellationManager(self._cancellation)
@@ -132,12 +137,17 @@ class MasterSession:
         step = RunningStep(prepared.parts, cancellation)
         try:
             step.start(make_call, deadline)
-            return step.wait(deadline)
+            results = step.wait(deadline)
+        except BaseException:
+            self.clean_up(step_id, parts)
+            raise
         finally:
             cancellation.close()
             if outer is not None:
                 outer.deregister(token)
-            self.clean_up(step_id, prepared.parts)
+        if not all(result.cleaned for result in results):
+            self.clean_up(step_id, [p for p, r in zip(parts, results) if not r.cleaned])
+        return results
 
     def clean_up(self, step_id: int, parts: Sequence[Part]) -> None:
         """Has all workers forget a step, without waiting for them."""

@@ -14,9 +14,15 @@ from typing import Any
 
 from flowmesh.core import errors
 from flowmesh.core.cluster_spec import ClusterSpec, join_address, split_address
+from flowmesh.distributed.credentials import (
+    check_exposure,
+    from_environment,
+    insecure_by_environment,
+)
 from flowmesh.distributed.interfaces import WorkerInterface
 from flowmesh.distributed.master import Master
 from flowmesh.distributed.peers import Peers, addresses_of, task_name
+from flowmesh.distributed.policy import Policy
 from flowmesh.distributed.transport import inproc
 from flowmesh.distributed.worker import Worker
 from flowmesh.proto import tensorflow_server_pb2
@@ -37,10 +43,15 @@ class Server:
       protocol: "grpc".
       config: ConfigProto for the devices, and for sessions that bring none.
       start: whether to serve at once.
+      insecure: whether other machines may connect without TLS; by default what FLOWMESH_INSECURE says.
+      policy: what graphs of other processes may do here; by default what FLOWMESH_ALLOW_FILES, FLOWMESH_DENY_OPS and
+        FLOWMESH_ALLOW_OPS say.
 
-    Listens on the host that the cluster names for the task, and on no other interface. Raises TypeError and ValueError for
+    Listens on the host that the cluster names for the task, and on no other interface; with the credentials of the folder that
+    FLOWMESH_TLS_DIR names, if it is set. Raises TypeError and ValueError for
     arguments that do not fit, NotFoundError for a protocol there is not, InvalidArgumentError or InternalError for a
-    task that is not in the cluster, UnknownError when the address cannot be listened on. Also a context manager that stops the server.
+    task that is not in the cluster, UnknownError when the address cannot be listened on, FailedPreconditionError when other machines
+    can reach it and there are neither credentials nor `insecure`. Also a context manager that stops the server.
     """
 
     def __init__(
@@ -51,7 +62,12 @@ class Server:
         protocol: str | None = None,
         config: Any = None,
         start: bool = True,
+        *,
+        insecure: bool = False,
+        policy: Policy | None = None,
     ) -> None:
+        self._insecure = insecure or insecure_by_environment()
+        self._policy = policy or Policy.from_environment()
         self._server_def = make_server_def(
             server_or_cluster_def, job_name, task_index, protocol, config
         )
@@ -63,6 +79,7 @@ class Server:
         self._over = threading.Event()
         default = definition.default_session_config
         devices = make_devices(definition.job_name, 0, definition.task_index, default)
+        self._plane: Any = None
         self._peers = self._connect_cluster(definition)
         self._worker = Worker(self._task, devices, self._peers, default, self._session_peers)
         self._master = Master(self._peers, default, self._session_peers)
@@ -123,6 +140,7 @@ class Server:
         inproc.unregister(self._address, self._master)
         self._master.close()
         self._worker.close()
+        self._plane.close()
         self._transport.stop(_FAREWELL if grace is None else grace)
         self._peers.close()
         self._over.set()
@@ -159,23 +177,39 @@ class Server:
                 interface,
                 self._task,
             )
+        exposed = check_exposure(
+            self._task, join_address(host, port), interface, from_environment(), self._insecure
+        )
+        self._worker.policy = self._policy.without_files() if exposed else self._policy
         try:
             return GrpcServer(
                 interface,
                 port,
                 MasterService(self._master, self._task),
                 WorkerService(self._worker),
+                self._open_plane(interface),
             )
         except OSError as error:
             raise _bind_error(join_address(host, port), self._task, error) from error
+
+    def _open_plane(self, interface: str) -> dict[str, Any]:
+        """The direct plane of this task; returns the gRPC method that tells others of it."""
+        from flowmesh.distributed.transport.direct.plane import HANDSHAKE, DirectPlane
+        from flowmesh.distributed.transport.direct.service import DirectService
+
+        self._plane = DirectPlane(self._task, host=interface)
+        self._plane.serve(DirectService(self._worker, self._master))
+        if self._plane.options.enabled:
+            self._worker.set_identity(self._plane.identity)
+        return {HANDSHAKE: self._plane.handshake}
 
     def _connect_cluster(self, server_def: Any) -> Peers:
         """The tasks of a cluster as seen from this one."""
 
         def connect(task: str, address: str) -> WorkerInterface:
-            from flowmesh.distributed.transport.grpc_client import RemoteWorker
+            from flowmesh.distributed.transport.direct.worker import DirectWorker
 
-            return RemoteWorker(task, address)
+            return DirectWorker(task, address, self._plane)
 
         return Peers(self._task, addresses_of(server_def.cluster), connect)
 

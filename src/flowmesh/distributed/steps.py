@@ -3,42 +3,96 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from flowmesh.core import device_spec, errors
+from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.errors import OpError
 from flowmesh.distributed import failure, futures
-from flowmesh.distributed.peers import Peers
+from flowmesh.distributed.routes import Routes, source_task, target_task
 from flowmesh.runtime.rendezvous import Rendezvous, parse_key
 
 _REMEMBERED = 4096
+_EARLY_SECONDS = 120.0
+"""How long tensors wait that were pushed for a step which then never starts."""
 
 
 class TaskRendezvous(Rendezvous):
     """The rendezvous of one step on one task: a receive from another task asks the worker there."""
 
-    def __init__(self, step_id: int, own: str, peers: Peers):
+    def __init__(self, step_id: int, routes: Routes):
         super().__init__(step_id)
-        self._own = own
-        self.peers = peers
+        self.routes = routes
         self.runs = 0
         self.asked = 0
         self.ended = False
+        self._unused: dict[str, Callable[[], None]] = {}
         self._pulls: CancellationManager | None = None
         self._pulls_lock = threading.Lock()
 
     def recv_async(self, key: str) -> Future[Any]:
         """As `Rendezvous.recv_async`, whichever task sends."""
-        source = source_task(key)
-        if source == self._own:
-            return super().recv_async(key)
         try:
-            return self.peers.worker(source).recv_tensor(self.step_id, key, self._cancellation())
+            source = self.routes.puller(key)
+            if source is None:
+                return self._recv_here(key)
+            return source.recv_tensor(self.step_id, key, self._cancellation())
         except OpError as error:
             return futures.failed(error)
+
+    def _recv_here(self, key: str) -> Future[Any]:
+        future = super().recv_async(key)
+        if self._unused:
+            unused = self._unused.pop(key, None)
+            if unused is not None:
+                unused()
+        return future
+
+    def send(self, key: str, value: Any, is_dead: bool = False) -> None:
+        """As `Rendezvous.send`; what another task waits for is sent there at once."""
+        target = self.routes.target(key)
+        if target is None:
+            super().send(key, value, is_dead)
+            return
+        if self.error is not None:
+            raise self.error
+        task = target_task(key)
+        target.push(self.routes.direct[task], self.step_id, key, value, is_dead)
+
+    def deliver(self, key: str, value: Any, is_dead: bool, used: Callable[[], None]) -> None:
+        """Takes what another task has pushed; calls `used` when it is asked for or dropped."""
+        future = None
+        with self._lock:
+            if self._error is None and not self.ended:
+                waiting = self._waiting.get(key)
+                if not waiting:
+                    self._values.setdefault(key, deque()).append((value, is_dead))
+                    self._unused[key] = used
+                    return
+                future = waiting.popleft()
+                if not waiting:
+                    del self._waiting[key]
+        used()
+        if future is not None:
+            futures.settle(future, (value, is_dead))
+
+    def waits_for(self, identity: str) -> bool:
+        """Whether something is awaited from the server with this identity."""
+        direct = self.routes.direct
+        return any(direct.get(source_task(key)) == identity for key in self.pending_keys())
+
+    def drop_unused(self) -> None:
+        """Gives up what was pushed and never asked for."""
+        while self._unused:
+            try:
+                _, used = self._unused.popitem()
+            except KeyError:
+                return
+            used()
 
     def _cancellation(self) -> CancellationManager:
         """What ends the requests to other tasks; made on first use, most steps of one task need none."""
@@ -65,41 +119,75 @@ class TaskRendezvous(Rendezvous):
         """Also gives up what other tasks were asked for. Whoever waits here is told a consequence, not the cause."""
         error = failure.mark_derived(error)
         super().abort(error)
+        self.drop_unused()
         with self._pulls_lock:
             pulls = self._pulls
         if pulls is not None:
             pulls.cancel(error)
 
 
-def source_task(key: str) -> str:
-    """The task that sends under this key; InvalidArgumentError for a malformed key."""
-    device = key.partition(";")[0]
-    try:
-        return device_spec.task_name(device)
-    except ValueError as error:
-        raise errors.InvalidArgumentError(
-            None, None, f"Invalid rendezvous key: {key}: {error}"
-        ) from error
-
-
 class StepTable:
     """The rendezvous of each step. Remembers the latest ended steps, so that stragglers do not revive them."""
 
-    def __init__(self, own: str, peers: Peers):
-        self._own = own
-        self._peers = peers
+    def __init__(self, routes: Routes):
+        """`routes` are for steps that are not known yet."""
+        self._routes = routes
+        self._early: OrderedDict[int, float] = OrderedDict()
         self._lock = threading.Lock()
         self._steps: dict[int, TaskRendezvous] = {}
         self._ended: OrderedDict[int, None] = OrderedDict()
 
-    def enter(self, step_id: int, peers: Peers | None = None) -> TaskRendezvous:
+    def enter(self, step_id: int, routes: Routes | None = None) -> TaskRendezvous:
         """The rendezvous for a run that starts; AbortedError when the step has ended already."""
         with self._lock:
             step = self._find_or_create(step_id)
             step.runs += 1
-            if peers is not None:
-                step.peers = peers
+            if routes is not None:
+                step.routes = routes
+            if self._early:
+                self._early.pop(step_id, None)
             return step
+
+    def deliver(
+        self, step_id: int, key: str, value: Any, is_dead: bool, used: Callable[[], None]
+    ) -> None:
+        """Takes a tensor that another task has pushed, maybe before the step starts here; `used` is called once it is asked for,
+        or dropped because the step has ended."""
+        forgotten: list[TaskRendezvous] = []
+        with self._lock:
+            step = self._steps.get(step_id)
+            if step is None and step_id not in self._ended:
+                step = self._find_or_create(step_id)
+                now = time.monotonic()
+                self._early[step_id] = now
+                while next(iter(self._early.values())) < now - _EARLY_SECONDS:
+                    old, _ = self._early.popitem(last=False)
+                    found = self._steps.get(old)
+                    if found is not None and not found.runs and not found.asked:
+                        forgotten.append(self._steps.pop(old))
+        for each in forgotten:
+            each.drop_unused()
+        if step is None:
+            used()
+        else:
+            step.deliver(key, value, is_dead, used)
+
+    def peer_lost(self, identity: str, error: OpError) -> None:
+        """Ends the steps that wait for tensors from a server that is gone."""
+        with self._lock:
+            steps = list(self._steps.values())
+        for step in steps:
+            if step.waits_for(identity):
+                Rendezvous.abort(step, error)
+
+    def finish(self, step_id: int) -> None:
+        """Forgets a step that has succeeded and of which nothing can come any more."""
+        with self._lock:
+            step = self._steps.pop(step_id, None)
+        if step is not None:
+            step.ended = True
+            if step._unused:
+                step.drop_unused()
 
     def ask(self, step_id: int) -> TaskRendezvous:
         """The rendezvous for another task that wants a tensor, which may be before the step starts here."""
@@ -121,21 +209,25 @@ class StepTable:
         if step is None:
             if step_id in self._ended:
                 raise failure.mark_derived(
-                    errors.AbortedError(None, None, f"Step {step_id} has ended on {self._own}")
+                    errors.AbortedError(
+                        None, None, f"Step {step_id} has ended on {self._routes.own}"
+                    )
                 )
-            step = self._steps[step_id] = TaskRendezvous(step_id, self._own, self._peers)
+            step = self._steps[step_id] = TaskRendezvous(step_id, self._routes)
         return step
 
     def end(self, step_id: int) -> None:
         """Forgets a step; whoever still waits in it fails with AbortedError."""
         with self._lock:
             step = self._steps.pop(step_id, None)
+            self._early.pop(step_id, None)
             self._ended[step_id] = None
             if len(self._ended) > _REMEMBERED:
                 self._ended.popitem(last=False)
         if step is None:
             return
         step.ended = True
+        step.drop_unused()
         if step.in_use:
             step.abort(errors.AbortedError(None, None, f"Cleanup {step_id}"))
 

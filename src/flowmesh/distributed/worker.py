@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -21,10 +21,12 @@ from flowmesh.distributed.interfaces import (
 )
 from flowmesh.distributed.partial_part import PartialParts, Started
 from flowmesh.distributed.peers import Peers
+from flowmesh.distributed.policy import Policy
 from flowmesh.distributed.recv_log import RecvLog
+from flowmesh.distributed.routes import Routes
 from flowmesh.distributed.step_stats import to_step_stats
 from flowmesh.distributed.steps import StepTable, TaskRendezvous, check_sender
-from flowmesh.distributed.worker_session import RegisteredGraph, WorkerSession
+from flowmesh.distributed.worker_session import RegisteredGraph, WorkerSession, transfer_keys
 from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
 from flowmesh.resources.manager import ResourceManager
@@ -53,14 +55,16 @@ class Worker(WorkerInterface):
         self._connect_cluster = connect_cluster
         self._incarnations = {d.name: d.incarnation for d in devices}
         self._attributes = [attributes_of(d) for d in devices]
-        self._steps = StepTable(task, peers)
+        self._steps = StepTable(Routes(task, peers))
         self._lock = threading.Lock()
         self._sessions: dict[str, WorkerSession] = {}
         self._default = WorkerSession("", self.resources, peers)
         self._partial = PartialParts()
+        self.policy = Policy()
         self._log = RecvLog(task)
         self._stopped: OpError | None = None
         self._running = CancellationManager()
+        self._identity = ""
         peers.set_local(self)
 
     # -- what it is ----------------------------------------------------------------------------------
@@ -135,10 +139,21 @@ class Worker(WorkerInterface):
     def register_graph(
         self, session_handle: str, part: Graph, config: Any, deadline: Deadline = NEVER
     ) -> Future[str]:
-        return futures.attempt(self._register, session_handle, part, config)
+        try:
+            session = self._session(session_handle)
+            handle = self._register(session, part, config)
+        except Exception as exc:
+            return futures.failed(failure.of_exception(exc))
+        if not session.routes.direct:
+            return futures.done(handle)
+        routes = session.routes
+        meetings = [
+            session.peers.worker(task).meet(routes.direct[task])
+            for task in routes.partners(transfer_keys(part))
+        ]
+        return futures.then(futures.gather(meetings), lambda _: handle)
 
-    def _register(self, session_handle: str, part: Graph, config: Any) -> str:
-        session = self._session(session_handle)
+    def _register(self, session: WorkerSession, part: Graph, config: Any) -> str:
         for op in part.get_operations():
             if op.device not in self._incarnations:
                 raise errors.InvalidArgumentError(
@@ -146,7 +161,13 @@ class Worker(WorkerInterface):
                     op,
                     f"Node {op.name} is assigned to '{op.device}', which is no device of task {self.task}",
                 )
-        return session.add(RegisteredGraph(part, self.devices, session, config or self._config))
+        files = None
+        if part.foreign:
+            self.policy.check(part)
+            files = self.policy.files
+        return session.add(
+            RegisteredGraph(part, self.devices, session, config or self._config, files)
+        )
 
     def deregister_graph(
         self, session_handle: str, graph_handle: str, deadline: Deadline = NEVER
@@ -175,7 +196,10 @@ class Worker(WorkerInterface):
         except Exception as exc:
             return futures.failed(failure.of_exception(exc))
         if run.done() and run.exception() is None:
-            return futures.done(self._result(call, graph, run.result(), trace))
+            try:
+                return futures.done(self._result(call, graph, run.result(), trace))
+            except Exception as exc:
+                return futures.failed(failure.of_exception(exc))
         return futures.then(run, lambda tensors: self._result(call, graph, tensors, trace))
 
     def _start(
@@ -189,13 +213,13 @@ class Worker(WorkerInterface):
         """Starts the executor, which ends what is left of the step here when this part fails."""
         cancellation.check()
         args = {} if call.partial else graph.arguments(call.feeds)
-        rendezvous = self._steps.enter(call.step_id, session.peers)
+        rendezvous = self._steps.enter(call.step_id, session.routes)
         trace = TraceCollector() if call.trace else None
         # A child: the failure of this part is for the master to judge, not for the other parts of this process.
         own = CancellationManager(cancellation)
         token = self._running.register(own.cancel)
         run = graph.executable(call.partial).run(
-            StepContext(call.step_id, rendezvous, own, deadline, trace), args
+            StepContext(call.step_id, rendezvous, own, deadline, trace, call.at_home), args
         )
         if run.done():
             self._over(own, token)
@@ -210,9 +234,11 @@ class Worker(WorkerInterface):
     def _result(
         self, call: RunGraphCall, graph: RegisteredGraph, tensors: Any, trace: TraceCollector | None
     ) -> RunGraphResult:
+        if call.cleans_up:
+            self._steps.finish(call.step_id)
         stats = None if trace is None else to_step_stats(trace)
         graphs = [serde.to_graph_def(graph.part)] if call.partition_graphs else ()
-        return RunGraphResult(tensors, stats, graphs)
+        return RunGraphResult(tensors, stats, graphs, call.cleans_up)
 
     def inline_run(
         self, session_handle: str, graph_handle: str, feeds: Sequence[str], fetches: Sequence[str]
@@ -268,6 +294,35 @@ class Worker(WorkerInterface):
         self._steps.answered(step, cancellation.cancelled)
         if self._log.enabled and result.exception() is None:
             self._log.record(step.step_id, key, started, result.result()[0])
+
+    # -- tensors that are pushed ---------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> str:
+        return self._identity
+
+    def set_identity(self, identity: str) -> None:
+        """Says that other tasks can push tensors to this one."""
+        self._identity = identity
+
+    def use_direct(
+        self, session_handle: str, identities: Mapping[str, str], deadline: Deadline = NEVER
+    ) -> Future[None]:
+        return futures.attempt(self._use_direct, session_handle, identities)
+
+    def _use_direct(self, handle: str, identities: Mapping[str, str]) -> None:
+        session = self._session(handle)
+        session.routes = Routes(self.task, session.peers, identities)
+
+    def deliver(
+        self, step_id: int, key: str, value: Any, is_dead: bool, used: Callable[[], None]
+    ) -> None:
+        """Takes a tensor that another task has pushed; `used` is called when it is asked for, or dropped."""
+        self._steps.deliver(step_id, key, value, is_dead, used)
+
+    def peer_lost(self, identity: str, error: OpError) -> None:
+        """The connection over which a server pushes is gone: steps that wait for it fail."""
+        self._steps.peer_lost(identity, error)
 
     # -- the task as a whole -----------------------------------------------------------------------------
 

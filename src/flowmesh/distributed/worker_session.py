@@ -9,6 +9,7 @@ from typing import Any
 
 from flowmesh.core import errors
 from flowmesh.distributed.peers import Peers
+from flowmesh.distributed.routes import Routes
 from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.importer import load_graph_def
@@ -25,10 +26,17 @@ _RECVS = frozenset({"_Recv", "_HostRecv"})
 class RegisteredGraph:
     """One part of a graph, ready to run."""
 
-    def __init__(self, part: Graph, devices: Sequence[Any], session: WorkerSession, config: Any):
+    def __init__(
+        self,
+        part: Graph,
+        devices: Sequence[Any],
+        session: WorkerSession,
+        config: Any,
+        files: Any = None,
+    ):
         self.part = part
         self._make = lambda graph: Executable(
-            graph, devices, session.resources, session.state, config
+            graph, devices, session.resources, session.state, config, files=files
         )
         ends = [op for op in part.get_operations() if is_client_end(op)]
         self.feed_keys, self.fetch_keys = client_ends(part)
@@ -76,6 +84,7 @@ class WorkerSession:
         self.handle = handle
         self.resources = resources
         self.peers = peers
+        self.routes = Routes(peers.own, peers)
         self.isolated = isolated
         self.state = SessionState()
         self._own_peers = own_peers
@@ -134,6 +143,15 @@ def key_of(op: Operation) -> str:
         attrs["recv_device"].decode(),
         _tensor_name(op),
     )
+
+
+def transfer_keys(part: Graph) -> list[str]:
+    """The rendezvous keys under which the part sends to and receives from other parts."""
+    return [
+        key_of(op)
+        for op in part.get_operations()
+        if (op.type in _SENDS or op.type in _RECVS) and not is_client_end(op)
+    ]
 
 
 def client_ends(part: Graph) -> tuple[dict[str, str], dict[str, str]]:

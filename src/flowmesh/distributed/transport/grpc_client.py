@@ -13,6 +13,8 @@ from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure, futures
+from flowmesh.distributed.credentials import from_environment
+from flowmesh.distributed.heartbeat import Heartbeat, Rhythm, silence
 from flowmesh.distributed.interfaces import (
     NEVER,
     DeviceAttributes,
@@ -22,6 +24,7 @@ from flowmesh.distributed.interfaces import (
 )
 from flowmesh.distributed.transport import messages
 from flowmesh.distributed.transport.grpc_options import CHANNEL_OPTIONS
+from flowmesh.distributed.transport.grpc_security import call_metadata, open_channel
 from flowmesh.distributed.worker_session import client_ends
 from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
@@ -33,20 +36,70 @@ _RUN_SLACK = 1.0
 """Seconds beyond its own deadline that a task gets to tell what it waited for."""
 
 
+class _Line:
+    """One channel of a connection; a task that falls silent is given up with it."""
+
+    def __init__(self, address: str, paths: dict[str, str], credentials: Credentials | None):
+        self.channel = open_channel(address, CHANNEL_OPTIONS, credentials)
+        self.methods: dict[str, Any] = {
+            name: self.channel.unary_unary(path) for name, path in paths.items()
+        }
+        self.status = self.channel.unary_unary(messages.WORKER_PATHS["GetStatus"])
+        self.lost: errors.OpError | None = None
+
+
 class Connection:
     """A channel to one task, with TensorFlow's methods on it."""
 
     def __init__(self, task: str, address: str, paths: dict[str, str]):
         self.task = task
         self.address = address
-        self._channel = grpc.insecure_channel(f"dns:///{address}", options=CHANNEL_OPTIONS)
-        self._methods: dict[str, Any] = {
-            name: self._channel.unary_unary(path) for name, path in paths.items()
-        }
+        credentials = from_environment()
+        self._metadata = call_metadata(credentials)
+        self._open = lambda: _Line(address, paths, credentials)
+        self._line = self._open()
+        self._closed = False
+        self._heartbeat = Heartbeat(self.name, Rhythm(), self._ping, self._silent)
+
+    def watch(self, rhythm: Rhythm) -> None:
+        """How to find out that the task has fallen silent; before any call."""
+        self._heartbeat = Heartbeat(self.name, rhythm, self._ping, self._silent)
 
     def close(self) -> None:
         """Ends all calls and closes the channel."""
-        self._channel.close()
+        self._closed = True
+        self._heartbeat.close()
+        self._line.channel.close()
+
+    def _ping(self, deadline: Deadline) -> Future[Any]:
+        result: Future[Any] = Future()
+        line = self._line
+        try:
+            call = line.status.future(
+                b"", timeout=deadline.remaining(), metadata=self._metadata or None
+            )
+        except Exception as exc:
+            return futures.failed(self._closed_error(exc))
+
+        def finish(finished: Any) -> None:
+            try:
+                futures.settle(result, finished.result())
+            except Exception as exc:
+                futures.fail(result, self._error("GetStatus", exc, line))
+
+        call.add_done_callback(finish)
+        return result
+
+    def _silent(self, seconds: float) -> None:
+        """Fails what waits for the task. Later calls connect anew: a dead connection would hold them up."""
+        line = self._line
+        line.lost = errors.UnavailableError(
+            None, None, f"{self.name} cannot be reached: {silence(seconds)}."
+        )
+        self._line = self._open()
+        line.channel.close()
+        if self._closed:
+            self._line.channel.close()
 
     def start(
         self,
@@ -59,15 +112,20 @@ class Connection:
     ) -> Future[Any]:
         """Starts a call; the future has the response message. Cancelling ends it with the reason given."""
         result: Future[Any] = Future()
+        line = self._line
+        if not wait:
+            self._heartbeat.begin()
+            result.add_done_callback(self._heartbeat.end)
         try:
-            call = self._methods[method].future(
+            call = line.methods[method].future(
                 _serialize(method, request),
                 timeout=deadline.remaining(),
                 wait_for_ready=wait,
-                metadata=tuple(headers) or None,
+                metadata=(*self._metadata, *headers) or None,
             )
         except Exception as exc:
-            return futures.failed(self._closed_error(exc))
+            futures.fail(result, self._closed_error(exc))
+            return result
         token = -1
         if cancellation is not None:
             token = cancellation.register(lambda error: _give_up(result, call, error))
@@ -78,7 +136,7 @@ class Connection:
             try:
                 response = messages.response_type(method).FromString(finished.result())
             except Exception as exc:
-                futures.fail(result, self._error(method, exc))
+                futures.fail(result, self._error(method, exc, line))
             else:
                 futures.settle(result, response)
 
@@ -87,31 +145,52 @@ class Connection:
 
     def call(self, method: str, request: Any, timeout: float | None = None) -> Any:
         """Calls and waits for the response message."""
+        line = self._line
+        self._heartbeat.begin()
         try:
-            data = self._methods[method](_serialize(method, request), timeout=timeout)
+            data = line.methods[method](
+                _serialize(method, request), timeout=timeout, metadata=self._metadata or None
+            )
             return messages.response_type(method).FromString(data)
         except errors.OpError:
             raise
         except (grpc.RpcError, ValueError) as exc:
-            raise self._error(method, exc) from None
+            raise self._error(method, exc, line) from None
+        finally:
+            self._heartbeat.end()
 
-    def _error(self, method: str, exc: BaseException) -> errors.OpError:
+    def call_raw(self, path: str, request: bytes, timeout: float) -> bytes:
+        """Calls a method of another service, bytes to bytes, and waits for the answer."""
+        try:
+            data: bytes = self._line.channel.unary_unary(path)(
+                request,
+                timeout=timeout,
+                wait_for_ready=True,
+                metadata=self._metadata or None,
+            )
+        except (grpc.RpcError, ValueError) as exc:
+            raise self._error(path, exc, self._line) from None
+        return data
+
+    def _error(self, method: str, exc: BaseException, line: _Line) -> errors.OpError:
         """The OpError that a failed call stands for."""
+        if line.lost is not None:
+            return line.lost
         if isinstance(exc, (grpc.FutureCancelledError, grpc.FutureTimeoutError)):
-            return errors.CancelledError(None, None, f"{method} on {self._name()} was cancelled")
+            return errors.CancelledError(None, None, f"{method} on {self.name} was cancelled")
         if not isinstance(exc, grpc.RpcError) or not hasattr(exc, "code"):
             return self._closed_error(exc)
         code: int = exc.code().value[0]
         details: str = exc.details() or ""  # type: ignore[attr-defined]
         if code == errors.DEADLINE_EXCEEDED and details == "Deadline Exceeded":
-            details = f"{method}: no answer from {self._name()} in time"
+            details = f"{method}: no answer from {self.name} in time"
         elif code == errors.CANCELLED and details.upper() in _NO_REASON:
             # Nobody here cancelled it, or the caller would have the reason: the server is going away.
-            code, details = errors.UNAVAILABLE, f"{method}: {self._name()} ended the call"
+            code, details = errors.UNAVAILABLE, f"{method}: {self.name} ended the call"
         elif code == errors.UNAVAILABLE and not self._is_named(details):
-            details = f"{method}: {self._name()} cannot be reached: {details}"
+            details = f"{method}: {self.name} cannot be reached: {details}"
         elif code == errors.UNIMPLEMENTED:
-            details = f"{method}: {self._name()} does not know this method: {details}"
+            details = f"{method}: {self.name} does not know this method: {details}"
         return failure.from_wire(code, details)
 
     def _is_named(self, details: str) -> bool:
@@ -120,11 +199,11 @@ class Connection:
     def _closed_error(self, exc: BaseException) -> errors.OpError:
         if isinstance(exc, errors.OpError):
             return exc
-        return errors.CancelledError(
-            None, None, f"The connection to {self._name()} was closed: {exc}"
-        )
+        return errors.CancelledError(None, None, f"The connection to {self.name} was closed: {exc}")
 
-    def _name(self) -> str:
+    @property
+    def name(self) -> str:
+        """What to call the task in errors."""
         return f"{self.task} at {self.address}" if self.task else f"the server at {self.address}"
 
 
@@ -149,12 +228,12 @@ class RemoteWorker(WorkerInterface):
     """The worker of another task. Thread-safe."""
 
     def __init__(self, task: str, address: str):
-        self._connection = Connection(task, address, messages.WORKER_PATHS)
+        self.connection = Connection(task, address, messages.WORKER_PATHS)
         self._lock = threading.Lock()
         self._keys: dict[tuple[str, str], tuple[dict[str, str], dict[str, str]]] = {}
 
     def close(self) -> None:
-        self._connection.close()
+        self.connection.close()
 
     def _ask(
         self,
@@ -164,13 +243,13 @@ class RemoteWorker(WorkerInterface):
         **fields: Any,
     ) -> Future[Any]:
         request = messages.request_type(method)(**fields)
-        return futures.then(self._connection.start(method, request, deadline), convert)
+        return futures.then(self.connection.start(method, request, deadline), convert)
 
     def get_status(
         self, deadline: Deadline = NEVER, wait: bool = False
     ) -> Future[list[DeviceAttributes]]:
         request = worker_pb2.GetStatusRequest()
-        future = self._connection.start("GetStatus", request, deadline, wait)
+        future = self.connection.start("GetStatus", request, deadline, wait)
         return futures.then(
             future, lambda r: [messages.device_from_proto(d) for d in r.device_attributes]
         )
@@ -218,7 +297,7 @@ class RemoteWorker(WorkerInterface):
             handle: str = response.graph_handle
             return handle
 
-        future = self._connection.start("RegisterGraph", request, deadline)
+        future = self.connection.start("RegisterGraph", request, deadline)
         return futures.then(future, registered)
 
     def deregister_graph(
@@ -260,7 +339,7 @@ class RemoteWorker(WorkerInterface):
             [(messages.TIMEOUT_HEADER, str(deadline.remaining_ms()))] if left is not None else []
         )
         limit = NEVER if left is None else Deadline.after(left + _RUN_SLACK)
-        future = self._connection.start("RunGraph", request, limit, False, cancellation, headers)
+        future = self.connection.start("RunGraph", request, limit, False, cancellation, headers)
         return futures.then(future, _run_result)
 
     def cleanup_graph(self, step_id: int, deadline: Deadline = NEVER) -> Future[None]:
@@ -273,7 +352,7 @@ class RemoteWorker(WorkerInterface):
         self, step_id: int, key: str, cancellation: CancellationManager
     ) -> Future[tuple[Any, bool]]:
         request = worker_pb2.RecvTensorRequest(step_id=step_id, rendezvous_key=key, dma_ok=True)
-        future = self._connection.start("RecvTensor", request, NEVER, False, cancellation)
+        future = self.connection.start("RecvTensor", request, NEVER, False, cancellation)
         return futures.then(future, messages.delivery_from_proto)
 
     def logging(
@@ -292,7 +371,7 @@ class RemoteWorker(WorkerInterface):
     def tracing(self, duration: float) -> Future[None]:
         request = worker_pb2.TracingRequest()
         request.options.duration = duration
-        return futures.then(self._connection.start("Tracing", request), lambda _: None)
+        return futures.then(self.connection.start("Tracing", request), lambda _: None)
 
 
 def _run_result(response: Any) -> RunGraphResult:

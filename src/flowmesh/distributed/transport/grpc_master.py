@@ -35,12 +35,12 @@ class RemoteMaster(MasterInterface):
 
     def __init__(self, address: str):
         self._address = address
-        self._connection = Connection("", address, messages.MASTER_PATHS)
+        self.connection = Connection("", address, messages.MASTER_PATHS)
         self._sessions: dict[str, _Sent] = {}
 
     def close(self) -> None:
         """Closes the connection."""
-        self._connection.close()
+        self.connection.close()
 
     def _reach(self, config: Any, what: str) -> float:
         """Waits until the server answers; returns for how long it may in turn look for the other tasks."""
@@ -58,7 +58,7 @@ class RemoteMaster(MasterInterface):
         with graph.lock:
             last_id = graph.last_id
             request.graph_def.CopyFrom(serde.to_graph_def(graph))
-        response = self._connection.call("CreateSession", request, timeout)
+        response = self.connection.call("CreateSession", request, timeout)
         sent = _Sent(last_id, config)
         sent.version = response.graph_version
         handle: str = response.session_handle
@@ -76,7 +76,7 @@ class RemoteMaster(MasterInterface):
             request = master_pb2.ExtendSessionRequest(
                 session_handle=handle, graph_def=graph_def, current_graph_version=sent.version
             )
-            response = self._connection.call("ExtendSession", request)
+            response = self.connection.call("ExtendSession", request)
             sent.last_id, sent.version = last_id, response.new_graph_version
 
     def _sent(self, handle: str) -> _Sent:
@@ -117,7 +117,7 @@ class RemoteMaster(MasterInterface):
     ) -> list[Any]:
         messages.fill_named(request.feed, feeds)
         request.store_errors_in_response_body = True
-        response = self._connection.call("RunStep", request, timeout)
+        response = self.connection.call("RunStep", request, timeout)
         error = messages.stored_error(response)
         if error is not None:
             raise error
@@ -132,7 +132,7 @@ class RemoteMaster(MasterInterface):
         request = master_pb2.PartialRunSetupRequest(
             session_handle=handle, feed=feeds, fetch=fetches, target=targets
         )
-        response = self._connection.call("PartialRunSetup", request, self._timeout(handle, None))
+        response = self.connection.call("PartialRunSetup", request, self._timeout(handle, None))
         partial_handle: str = response.partial_run_handle
         return partial_handle
 
@@ -151,7 +151,7 @@ class RemoteMaster(MasterInterface):
 
     def make_callable(self, handle: str, options: Any) -> int:
         request = master_pb2.MakeCallableRequest(session_handle=handle, options=options)
-        number: int = self._connection.call("MakeCallable", request).handle
+        number: int = self.connection.call("MakeCallable", request).handle
         return number
 
     def run_callable(
@@ -160,29 +160,29 @@ class RemoteMaster(MasterInterface):
         request = master_pb2.RunCallableRequest(session_handle=handle, handle=callable_id)
         for value in feeds:
             request.feed.append(messages.value_to_proto(value))
-        response = self._connection.call("RunCallable", request)
+        response = self.connection.call("RunCallable", request)
         if metadata is not None:
             metadata.CopyFrom(response.metadata)
         return [messages.value_from_proto(proto) for proto in response.fetch]
 
     def release_callable(self, handle: str, callable_id: int) -> None:
         request = master_pb2.ReleaseCallableRequest(session_handle=handle, handle=callable_id)
-        self._connection.call("ReleaseCallable", request, _ANSWER)
+        self.connection.call("ReleaseCallable", request, _ANSWER)
 
     def close_session(self, handle: str) -> None:
         self._sessions.pop(handle, None)
         request = master_pb2.CloseSessionRequest(session_handle=handle)
         # A server that was restarted, reset or stopped has no session left to close.
         with suppress(errors.AbortedError, errors.UnavailableError, errors.CancelledError):
-            self._connection.call("CloseSession", request, 2 * _ANSWER)
+            self.connection.call("CloseSession", request, 2 * _ANSWER)
 
     def list_devices(self, handle: str) -> list[DeviceAttributes]:
         request = master_pb2.ListDevicesRequest(session_handle=handle)
-        response = self._connection.call("ListDevices", request, _ANSWER)
+        response = self.connection.call("ListDevices", request, _ANSWER)
         found = [*response.local_device, *response.remote_device]
         return [messages.device_from_proto(device) for device in found]
 
     def reset(self, containers: Sequence[str] = (), device_filters: Sequence[str] = ()) -> None:
         timeout = self._reach(None, "Reset")
         request = master_pb2.ResetRequest(container=containers, device_filters=device_filters)
-        self._connection.call("Reset", request, timeout)
+        self.connection.call("Reset", request, timeout)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -13,8 +13,10 @@ from google.protobuf.message import DecodeError
 from flowmesh.core import errors
 from flowmesh.core.cluster_spec import join_address
 from flowmesh.distributed import failure
+from flowmesh.distributed.credentials import from_environment
 from flowmesh.distributed.transport import messages
 from flowmesh.distributed.transport.grpc_options import MAX_CALLS, SERVER_OPTIONS
+from flowmesh.distributed.transport.grpc_security import TokenGate, listen
 from flowmesh.distributed.transport.master_service import MasterService
 from flowmesh.distributed.transport.thread_pool import ElasticPool
 from flowmesh.distributed.transport.worker_service import WorkerService
@@ -64,8 +66,8 @@ class GrpcCall:
 class _Services(grpc.GenericRpcHandler):
     """Finds the method for a path."""
 
-    def __init__(self, master: MasterService, worker: WorkerService):
-        self._handlers: dict[str, Any] = {}
+    def __init__(self, master: MasterService, worker: WorkerService, more: Mapping[str, Any]):
+        self._handlers: dict[str, Any] = dict(more)
         for paths, service in (
             (messages.MASTER_PATHS, master),
             (messages.WORKER_PATHS, worker),
@@ -110,6 +112,20 @@ def _handler(
     return handle
 
 
+def _raw_handler(function: Callable[[bytes], bytes]) -> Any:
+    """A gRPC handler for a function of bytes."""
+
+    def handle(data: bytes, context: Any) -> bytes:
+        try:
+            return function(data)
+        except Exception as exc:
+            code, message = failure.to_wire(failure.of_exception(exc), short=True)
+        context.abort(_CODES.get(code, grpc.StatusCode.UNKNOWN), message)
+        raise AssertionError("abort raises")
+
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
 def _serialize(method: str, response: Any) -> bytes:
     try:
         data: bytes = response.SerializeToString()
@@ -125,17 +141,30 @@ def _serialize(method: str, response: Any) -> bytes:
 class GrpcServer:
     """A listening port with the services of one task behind it."""
 
-    def __init__(self, host: str, port: int, master: MasterService, worker: WorkerService):
-        """Binds 'host:port' (0 chooses a port); OSError when that cannot be done."""
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        master: MasterService,
+        worker: WorkerService,
+        raw: Mapping[str, Callable[[bytes], bytes]] | None = None,
+    ):
+        """Binds 'host:port' (0 chooses a port); OSError when that cannot be done. `raw` are further methods, by path, that take
+        and give bytes."""
+        more = {path: _raw_handler(function) for path, function in (raw or {}).items()}
         self._pool = ElasticPool(MAX_CALLS, f"flowmesh-grpc-{port or 'any'}")
+        credentials = from_environment()
+        services: grpc.GenericRpcHandler = _Services(master, worker, more)
+        if credentials is not None:
+            services = TokenGate(services, credentials)
         self._server = grpc.server(
             self._pool,  # type: ignore[arg-type]  # any Executor will do
-            handlers=[_Services(master, worker)],
+            handlers=[services],
             options=SERVER_OPTIONS,
             maximum_concurrent_rpcs=MAX_CALLS,
         )
         try:
-            self.port: int = self._server.add_insecure_port(join_address(host, port))
+            self.port: int = listen(self._server, join_address(host, port), credentials)
         except RuntimeError as error:
             raise OSError(str(error)) from error
         if not self.port:

@@ -1,0 +1,426 @@
+"""`Channel`: frames over one socket. Anybody may send; one thread reads and hands on what arrives.
+
+Sending never waits in a reading thread: what the socket does not take at once a thread made for the purpose sends. Frames that a
+reading thread causes are sent together when it has handled what it read.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import select
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flowmesh.core import errors
+from flowmesh.distributed.transport.direct import frames
+from flowmesh.distributed.transport.direct.frames import Descriptor, Encoded, Form, Kind, Place
+from flowmesh.distributed.transport.direct.memory import BufferPool, shared_pool
+from flowmesh.distributed.transport.direct.segments import THRESHOLD, Mappings, Segment, SendPool
+
+_BUFFER = 256 << 10
+_BATCH = 64
+_CORKED = 64 << 10
+"""Bytes from which on a reading thread does not keep frames back."""
+_FDS = 16
+_SEGMENT = struct.Struct("<IQ")
+_NOWAIT = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+
+_thread = threading.local()
+
+
+class Message(NamedTuple):
+    """A frame that arrived, with its data."""
+
+    kind: int
+    flags: int
+    request: int
+    meta: bytes
+    """Begins with the head."""
+    head_size: int
+    tensors: list[Descriptor]
+
+    @property
+    def head(self) -> bytes:
+        """The message's own fields; may end with up to seven zero bytes."""
+        return self.meta[: self.head_size]
+
+
+class Channel:
+    """One connection. `close` may be called from any thread."""
+
+    def __init__(self, sock: socket.socket, pool: BufferPool = shared_pool):
+        self._socket = sock
+        self._unix = sock.family == socket.AF_UNIX
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._queue: deque[tuple[Any, Segment | None]] = deque()
+        self._sending = False
+        self._failure: errors.OpError | None = None
+        self._segments: SendPool | None = None
+        self._mappings = Mappings()
+        self._fds: deque[int] = deque()
+        self._buffer = bytearray(_BUFFER)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+        self._received = self._sent = 0
+        if not self._unix:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def start(self, shared_memory: bool) -> None:
+        """The greetings are over. `shared_memory`: whether both ends can share memory, and want to."""
+        if shared_memory:
+            self._segments = SendPool(self._forget_segments)
+
+    def progress(self) -> tuple[int, int]:
+        """Changes when something arrives, or the other side takes what waits to be sent."""
+        return self._received, self._sent if self._queue else 0
+
+    @property
+    def shared_memory(self) -> bool:
+        """Whether large tensors are sent through shared memory."""
+        return self._segments is not None
+
+    # -- sending -----------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        kind: int,
+        request: int,
+        head: bytes,
+        tensors: Sequence[Encoded] = (),
+        flags: int = 0,
+    ) -> None:
+        """Sends a frame. Waits for the socket only in a thread that does not read from one. Raises the failure of a channel
+        that is closed."""
+        buffers: list[tuple[Any, Segment | None]] = []
+        streamed: list[Any] = []
+        for tensor in tensors:
+            if tensor.place == Place.STREAM:
+                self._place(tensor, buffers, streamed)
+        buffers.append((frames.frame(kind, request, head, tensors, flags), None))
+        buffers.extend((data, None) for data in streamed)
+        if self._mappings.returned:
+            buffers.append((self._free_frame(), None))
+        self._enqueue(buffers)
+
+    def _place(
+        self,
+        tensor: Encoded,
+        buffers: list[tuple[Any, Segment | None]],
+        streamed: list[Any],
+    ) -> None:
+        """Puts a large tensor into shared memory, or else after the frame."""
+        if (
+            self._segments is not None
+            and tensor.size >= THRESHOLD
+            and tensor.form == Form.NUMBERS
+            and (taken := self._segments.take(tensor.size)) is not None
+        ):
+            segment, new = taken
+            np.copyto(segment.array[: tensor.size], tensor.data)
+            tensor.place, tensor.segment = Place.SHARED, segment.number
+            if new:
+                head = _SEGMENT.pack(segment.number, segment.size)
+                buffers.append((frames.frame(Kind.SEGMENT, 0, head, ()), segment))
+            return
+        streamed.append(memoryview(tensor.data))
+
+    def _enqueue(self, buffers: list[tuple[Any, Segment | None]]) -> None:
+        corked = getattr(_thread, "corked", None)
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            queue = self._queue
+            if not queue and not self._sending and corked is None and len(buffers) == 1:
+                # The usual case: one small frame, which the socket takes at once.
+                data, segment = buffers[0]
+                if segment is None and self._send_at_once(data):
+                    return
+            queue.extend(buffers)
+            if self._sending:
+                return
+            if corked is not None:
+                if self not in corked:
+                    corked.append(self)
+                if len(queue) < _BATCH and sum(len(b) for b, _ in buffers) < _CORKED:
+                    return
+            self._sending = True
+        self._flush(may_wait=corked is None)
+
+    def _send_at_once(self, data: bytes) -> bool:
+        try:
+            sent = self._socket.send(data, _NOWAIT)
+        except OSError:  # full or broken: the ordinary way finds out
+            return False
+        if sent == len(data):
+            return True
+        self._queue.append((memoryview(data)[sent:], None))
+        self._sending = True
+        threading.Thread(target=self._flush, args=(True,), name="flowmesh-direct-send").start()
+        return True
+
+    def flush(self) -> None:
+        """Sends what a reading thread has kept back."""
+        with self._lock:
+            if self._sending or not self._queue:
+                return
+            self._sending = True
+        self._flush(may_wait=False)
+
+    def _flush(self, may_wait: bool) -> None:
+        while True:
+            with self._lock:
+                if not self._queue or self._failure is not None:
+                    self._sending = False
+                    return
+                batch, segment = self._next_batch()
+            try:
+                if segment is None:
+                    sent = self._socket.sendmsg(batch, (), _NOWAIT)
+                else:
+                    ancillary = (
+                        socket.SOL_SOCKET,
+                        socket.SCM_RIGHTS,
+                        array.array("i", [segment.fd]),
+                    )
+                    sent = self._socket.sendmsg(batch, (ancillary,), _NOWAIT)
+            except (BlockingIOError, InterruptedError):
+                if may_wait:
+                    self._wait_writable()
+                    continue
+                # Leaves `_sending` set: the queue is the new thread's now.
+                threading.Thread(
+                    target=self._flush, args=(True,), name="flowmesh-direct-send"
+                ).start()
+                return
+            except OSError as error:
+                self.close(
+                    errors.UnavailableError(None, None, f"connection lost: {error.strerror}")
+                )
+                return
+            if segment is not None:
+                segment.announced()
+            with self._lock:
+                self._sent += sent
+                self._drop(sent)
+
+    def _next_batch(self) -> tuple[list[Any], Segment | None]:
+        """Buffers to send with one call, and the segment that goes with the first of them."""
+        first = self._queue[0][1]
+        batch = []
+        for number, (data, segment) in enumerate(self._queue):
+            if number and (segment is not None or number >= _BATCH):
+                break
+            batch.append(data)
+        return batch, first
+
+    def _drop(self, sent: int) -> None:
+        queue = self._queue
+        while queue:
+            data, _ = queue[0]
+            size = data.nbytes if isinstance(data, memoryview) else len(data)
+            if sent < size:
+                queue[0] = (memoryview(data).cast("B")[sent:], None)
+                return
+            sent -= size
+            queue.popleft()
+            if not sent:
+                return
+
+    def _wait_writable(self) -> None:
+        poll = select.poll()
+        try:
+            poll.register(self._socket, select.POLLOUT)
+            poll.poll()
+        except (OSError, ValueError):
+            pass  # closed meanwhile: sending finds out
+
+    def _free_frame(self) -> bytes:
+        numbers = array.array("I")
+        returned = self._mappings.returned
+        while returned:
+            numbers.append(returned.popleft())
+        return frames.frame(Kind.FREE, 0, numbers.tobytes(), (), len(numbers))
+
+    def _forget_segments(self, numbers: Sequence[int]) -> None:
+        """Has the other side unmap segments."""
+        head = array.array("I", numbers).tobytes()
+        try:
+            self.send(Kind.FREE, 1, head, (), len(numbers))
+        except errors.OpError:
+            pass  # the connection is gone, and the mappings with it
+
+    # -- receiving ---------------------------------------------------------------------------------------
+
+    def read_message(self, limit: int = frames.MAX_META) -> Message | None:
+        """The next message, waiting for it; None when the other side is gone. MalformedError for what is none, or
+        is longer than `limit` without its tensors."""
+        header = frames.HEADER
+        if not self._buffered(header.size):
+            return None
+        size, head_size, kind, flags, count, request = header.unpack_from(self._buffer, self._start)
+        if size > limit or head_size > size:
+            raise frames.MalformedError(f"a frame of {size} bytes with a head of {head_size}")
+        self._start += header.size
+        if size <= self._end - self._start:
+            meta = bytes(self._view[self._start : self._start + size])
+            self._start += size
+        else:
+            long = bytearray(size)
+            if not self._fill(memoryview(long)):
+                return None
+            meta = bytes(long)
+        tensors: list[Descriptor] = []
+        if count:
+            if limit != frames.MAX_META:
+                raise frames.MalformedError("tensors in a greeting")
+            tensors = frames.parse_descriptors(meta, head_size, count)
+            for tensor in tensors:
+                if tensor.place != Place.INLINE and not self._fetch(tensor):
+                    return None
+        return Message(kind, flags, request, meta, head_size, tensors)
+
+    def _fetch(self, tensor: Descriptor) -> bool:
+        if tensor.place == Place.SHARED:
+            try:
+                tensor.data = self._mappings.view(tensor.segment, tensor.size)
+            except KeyError:
+                raise frames.MalformedError(f"no such segment: {tensor.segment}") from None
+            return True
+        tensor.data = self._pool.take(tensor.size)
+        return self._fill(tensor.data)
+
+    def _buffered(self, size: int) -> bool:
+        """Waits until that many bytes are in the buffer."""
+        while self._end - self._start < size:
+            if self._start == self._end:
+                self._start = self._end = 0
+            elif self._start > _BUFFER // 2:
+                left = self._end - self._start
+                self._buffer[:left] = self._buffer[self._start : self._end]
+                self._start, self._end = 0, left
+            received = self._receive(self._view[self._end :])
+            if not received:
+                return False
+            self._end += received
+        return True
+
+    def _fill(self, target: memoryview) -> bool:
+        """Reads straight into `target` what is not in the buffer already."""
+        done = min(len(target), self._end - self._start)
+        target[:done] = self._view[self._start : self._start + done]
+        self._start += done
+        while done < len(target):
+            received = self._receive(target[done:])
+            if not received:
+                return False
+            done += received
+        return True
+
+    def _receive(self, target: memoryview) -> int:
+        try:
+            if not self._unix:
+                size = self._socket.recv_into(target)
+                self._received += size
+                return size
+            space = socket.CMSG_SPACE(4 * _FDS)
+            size, ancillary, _, _ = self._socket.recvmsg_into(
+                [target], space, socket.MSG_CMSG_CLOEXEC
+            )
+        except OSError:
+            return 0
+        self._received += size
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                numbers = array.array("i")
+                numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
+                self._fds.extend(numbers)
+        return size
+
+    @property
+    def has_more(self) -> bool:
+        """Whether (a part of) another message has been read already."""
+        return self._end > self._start
+
+    def handle_own(self, message: Message) -> bool:
+        """Handles messages about shared memory; False for others. MalformedError for nonsense."""
+        if message.kind == Kind.SEGMENT:
+            if not self._fds or message.head_size < _SEGMENT.size:
+                raise frames.MalformedError("a segment without a descriptor")
+            number, size = _SEGMENT.unpack_from(message.meta)
+            try:
+                self._mappings.add(number, size, self._fds.popleft())
+            except (OSError, ValueError, OverflowError) as error:
+                raise frames.MalformedError(f"a segment that cannot be mapped: {error}") from error
+            return True
+        if message.kind == Kind.FREE:
+            numbers = array.array("I")
+            if message.head_size < 4 * message.flags:
+                raise frames.MalformedError("a list that is cut short")
+            numbers.frombytes(message.meta[: 4 * message.flags])
+            for number in numbers:
+                if message.request:
+                    self._mappings.forget(number)
+                elif self._segments is not None:
+                    self._segments.give_back(number)
+            return True
+        return False
+
+    def give_back(self) -> None:
+        """Returns segments that are no longer used here."""
+        if self._mappings.returned:
+            self._enqueue([(self._free_frame(), None)])
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def close(self, error: errors.OpError) -> None:
+        """Ends the connection; later sends raise `error`. The reading thread sees the end of its stream."""
+        with self._lock:
+            if self._failure is not None:
+                return
+            self._failure = error
+            queue, self._queue = self._queue, deque()
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the other side was faster
+        for _, segment in queue:
+            if segment is not None:
+                segment.announced()
+        if self._segments is not None:
+            self._segments.close()
+
+    def release(self) -> None:
+        """Gives back the socket and the mappings: for the reading thread, as its last act."""
+        self._socket.close()
+        self._mappings.close()
+        while self._fds:
+            os.close(self._fds.popleft())
+
+
+def cork() -> None:
+    """From now on this thread keeps frames back until `uncork`."""
+    _thread.corked = []
+
+
+def uncork() -> None:
+    """Sends the frames that were kept back."""
+    channels: list[Channel] = _thread.corked
+    _thread.corked = None
+    for channel in channels:
+        channel.flush()
+
+
+def is_reading() -> bool:
+    """Whether this thread is one that handles arrivals."""
+    return getattr(_thread, "corked", None) is not None
+
+
+Handler = Callable[[Message], None]

@@ -1,0 +1,213 @@
+"""What a server does for those that are connected to it on the direct plane."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from flowmesh.core import errors
+from flowmesh.core.cancellation import CancellationManager
+from flowmesh.core.deadline import Deadline
+from flowmesh.core.errors import OpError
+from flowmesh.distributed import futures
+from flowmesh.distributed.interfaces import RunGraphCall, RunGraphResult
+from flowmesh.distributed.master import Master
+from flowmesh.distributed.transport.direct import frames
+from flowmesh.distributed.transport.direct.channel import Message
+from flowmesh.distributed.transport.direct.frames import Kind
+from flowmesh.distributed.transport.direct.link import Link
+from flowmesh.distributed.transport.thread_pool import ElasticPool
+from flowmesh.distributed.worker import Worker
+from flowmesh.proto import config_pb2
+
+RUN = struct.Struct("<qdBxxxxxxx")
+"""Step, seconds left (negative: no limit), flags; the names follow."""
+STEP = struct.Struct("<d")
+RECV = struct.Struct("<q")
+CLEANS_UP = 1
+
+_MAX_KNOWN = 4096
+_MAX_STEPS = 4096
+"""Steps of clients that run at a time; more wait."""
+
+
+class DirectService:
+    """Requests from links, handed to the master and the worker of this process."""
+
+    def __init__(self, worker: Worker, master: Master):
+        self._worker = worker
+        self._master = master
+        self._pool = ElasticPool(_MAX_STEPS, "flowmesh-direct-step")
+
+    def close(self) -> None:
+        """Ends the threads that run steps for clients."""
+        self._pool.shutdown(wait=True)
+
+    # -- what links call -----------------------------------------------------------------------------------
+
+    def request(self, link: Link, message: Message) -> None:
+        """See `Service.request`."""
+        handler = _HANDLERS.get(message.kind)
+        if handler is None:
+            error = errors.UnimplementedError(None, None, f"Unknown message {message.kind}")
+            link.reply_error(message.request, error)
+            return
+        try:
+            handler(self, link, message)
+        except (frames.MalformedError, struct.error):
+            raise
+        except Exception as exc:
+            link.reply_error(message.request, exc)
+
+    def pushed(
+        self, link: Link, step_id: int, key: str, value: Any, is_dead: bool, size: int
+    ) -> None:
+        """See `Service.pushed`."""
+        self._worker.deliver(step_id, key, value, is_dead, lambda: link.consumed(size))
+
+    def lost(self, link: Link, error: OpError) -> None:
+        """See `Service.lost`."""
+        self._worker.peer_lost(link.identity, error)
+
+    # -- steps ---------------------------------------------------------------------------------------------
+
+    def _run_graph(self, link: Link, message: Message) -> None:
+        step_id, seconds, flags = RUN.unpack_from(message.meta)
+        prefix = message.meta[RUN.size : message.head_size]
+        known = link.known.get(prefix)
+        if known is None:
+            known = _names(prefix, 2)
+            _remember(link, prefix, known)
+        (session, graph, *fetches), feeds = known
+        if len(feeds) != len(message.tensors):
+            raise frames.MalformedError("the feeds are not those that are named")
+        values = {n: frames.decode(t) for n, t in zip(feeds, message.tensors)}
+        call = RunGraphCall(session, graph, step_id, values, fetches)
+        call.cleans_up = bool(flags & CLEANS_UP)
+        call.at_home = False
+        cancellation = CancellationManager()
+        deadline = Deadline.after(seconds if seconds >= 0 else None)
+        future = self._worker.run_graph(call, cancellation, deadline)
+        if future.done():
+            self._ran(link, message.request, fetches, future)
+            return
+        number = message.request
+        link.serving[number] = cancellation
+        future.add_done_callback(lambda f: self._ran(link, number, fetches, f, step_id))
+        if not link.alive:
+            cancellation.cancel(errors.CancelledError(None, None, "The connection was lost"))
+
+    def _ran(
+        self,
+        link: Link,
+        number: int,
+        fetches: Sequence[str],
+        future: Future[RunGraphResult],
+        step_id: int = 0,
+    ) -> None:
+        link.serving.pop(number, None)
+        try:
+            result = future.result()
+            tensors = []
+            for name in fetches:
+                if name not in result.tensors:
+                    raise errors.InvalidArgumentError(
+                        None, None, f"The registered graph has no fetch {name}"
+                    )
+                tensors.append(frames.encode(result.tensors[name]))
+        except BaseException as exc:
+            link.reply_error(number, exc)
+            if not link.alive:
+                # Nobody is left who would clean up.
+                self._worker.cleanup_graph(step_id)
+            return
+        link.reply(number, b"\1" if result.cleaned else b"\0", tensors)
+
+    def _cleanup(self, link: Link, message: Message) -> None:
+        self._worker.cleanup_graph(RECV.unpack_from(message.meta)[0])
+
+    def _recv_tensor(self, link: Link, message: Message) -> None:
+        (step_id,) = RECV.unpack_from(message.meta)
+        (key,), _ = frames.unpack_strings(message.meta, RECV.size)
+        cancellation = CancellationManager()
+        number = message.request
+        link.serving[number] = cancellation
+
+        def answer(future: Future[Any]) -> None:
+            link.serving.pop(number, None)
+            error = futures.error_of(future)
+            if error is not None:
+                link.reply_error(number, error)
+                return
+            value, is_dead = future.result()
+            try:
+                link.reply(number, b"", (frames.encode(None if is_dead else value),))
+            except OpError as exc:
+                link.reply_error(number, exc)
+
+        self._worker.recv_tensor(step_id, key, cancellation).add_done_callback(answer)
+
+    def _session(self, link: Link, message: Message) -> None:
+        texts, _ = frames.unpack_strings(message.meta, 0)
+        handle, *pairs = texts
+        peers = dict(zip(pairs[::2], pairs[1::2]))
+        self._worker.use_direct(handle, peers).result()
+        link.reply(message.request, b"")
+
+    def _run_step(self, link: Link, message: Message) -> None:
+        number = message.request
+        cancellation = link.serving[number] = CancellationManager()
+        self._pool.submit(self._step, link, message, cancellation)
+
+    def _step(self, link: Link, message: Message, cancellation: CancellationManager) -> None:
+        """A step of a client, on a thread of its own."""
+        number = message.request
+        try:
+            (seconds,) = STEP.unpack_from(message.meta)
+            prefix = message.meta[STEP.size : message.head_size]
+            known = link.known.get(prefix)
+            if known is None:
+                known = _names(prefix, 3)
+                _remember(link, prefix, known)
+            (handle, *feeds), fetches, targets = known
+            if len(feeds) != len(message.tensors):
+                raise errors.InvalidArgumentError(None, None, "RunStep: feeds and names differ")
+            values = [(n, frames.decode(t)) for n, t in zip(feeds, message.tensors)]
+            options = None
+            if seconds > 0:
+                options = config_pb2.RunOptions(timeout_in_ms=max(1, round(seconds * 1000)))
+            session = self._master.session(handle)
+            results = session.run_step(values, fetches, targets, options, None, cancellation)
+            encoded = [frames.encode(v) for v in results]
+        except BaseException as exc:
+            link.serving.pop(number, None)
+            link.reply_error(number, exc)
+            return
+        link.serving.pop(number, None)
+        link.reply(number, b"", encoded)
+
+
+_HANDLERS: dict[int, Callable[[DirectService, Link, Message], None]] = {
+    Kind.RUN_GRAPH: DirectService._run_graph,
+    Kind.CLEANUP: DirectService._cleanup,
+    Kind.RECV_TENSOR: DirectService._recv_tensor,
+    Kind.SESSION: DirectService._session,
+    Kind.RUN_STEP: DirectService._run_step,
+}
+
+
+def _names(data: bytes, lists: int) -> tuple[list[str], ...]:
+    found = []
+    offset = 0
+    for _ in range(lists):
+        texts, offset = frames.unpack_strings(data, offset)
+        found.append(texts)
+    return tuple(found)
+
+
+def _remember(link: Link, prefix: bytes, known: Any) -> None:
+    if len(link.known) >= _MAX_KNOWN:
+        link.known.clear()
+    link.known[prefix] = known
