@@ -244,6 +244,15 @@ class ResourceVariable(Variable):
         values = convert.convert_to_tensor(slices.values, self._dtype)
         return self._after(build(self._handle, slices.indices, values, name=name), True)
 
+    def _strided_slice_assign(
+        self, begin: Any, end: Any, strides: Any, value: Any, name: str | None, **masks: int
+    ) -> Any:
+        tensor = convert.convert_to_tensor(value, dtype=self._dtype)
+        op = raw.ResourceStridedSliceAssign(
+            self._handle, begin, end, strides, tensor, name=name, **masks
+        )
+        return self._after(op, True)
+
     def sparse_read(self, indices: Any, name: str | None = None) -> Tensor:
         """Rows of the variable."""
         with name_scope(name, "Gather") as scope:
@@ -297,6 +306,11 @@ class _UnreadVariable(ResourceVariable):
     def op(self) -> Operation:
         """The assignment."""
         return self._parent_op
+
+    @property
+    def name(self) -> str:
+        """The name of the assignment."""
+        return self._parent_op.name
 
     def _read(self) -> Tensor:
         with get_default_graph().control_dependencies([self._parent_op]):

@@ -18,6 +18,7 @@ from flowmesh.graph.operation import Operation
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops import state as _state  # noqa: F401  (registers the variable ops)
+from flowmesh.ops.indexing import slice_helper
 from flowmesh.proto import variable_pb2
 
 
@@ -363,7 +364,14 @@ class Variable(metaclass=_VariableMeta):
         return self is other
 
     def __getitem__(self, key: Any) -> Any:
-        return Tensor.__getitem__(self.value(), key)
+        return slice_helper(self.value(), key, var=self)
+
+    def _strided_slice_assign(
+        self, begin: Any, end: Any, strides: Any, value: Any, name: str | None, **masks: int
+    ) -> Any:
+        return raw.StridedSliceAssign(
+            self._variable, begin, end, strides, value, name=name, **masks
+        )
 
     def __repr__(self) -> str:
         return f"<tf.Variable '{self.name}' shape={self.shape} dtype={self.dtype.name}>"

@@ -394,13 +394,14 @@ def strided_slice(
         "shrink_axis_mask": shrink_axis_mask,
     }
     result = raw.StridedSlice(input_, begin, end, strides, name=name, **masks)
-    parent = name[:-1] if name and name.endswith("/") else name
+
+    scope = name
 
     def assign(value: Any, name: str | None = None) -> Any:
         if var is None:
             raise ValueError("Sliced assignment is only supported for variables")
         if name is None:
-            name = f"{parent}_assign" if parent else "StridedSliceAssign"
+            name = f"{scope}_assign" if scope else "StridedSliceAssign"
         return var._strided_slice_assign(
             begin=begin, end=end, strides=strides, value=value, name=name, **masks
         )
