@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,14 +10,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from flowmesh.core import errors
-from flowmesh.core.cluster_spec import split_address
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import futures
+from flowmesh.distributed.diagnosis import PROBE, SILENT, diagnose
 from flowmesh.distributed.interfaces import DeviceAttributes, WorkerInterface
 
 CONNECT_TIMEOUT = 20.0
 LOG_AFTER = 2.0
-_PROBE = 1.0
+_LOG_EVERY = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -33,37 +31,37 @@ class Patience:
 
 
 def patience_of(config: object) -> Patience:
-    """What a ConfigProto asks for."""
+    """What a ConfigProto asks for: its connect_timeout_in_ms, else its operation_timeout_in_ms, else 20 s."""
     experimental = getattr(config, "experimental", None)
     options = getattr(experimental, "flowmesh", None)
     if options is None:
         return Patience()
+    milliseconds = options.connect_timeout_in_ms or getattr(config, "operation_timeout_in_ms", 0)
     return Patience(
-        options.connect_timeout_in_ms / 1000 if options.connect_timeout_in_ms else CONNECT_TIMEOUT,
+        milliseconds / 1000 if milliseconds else CONNECT_TIMEOUT,
         options.wait_log_after_secs or LOG_AFTER,
     )
 
 
 def contact(
-    workers: Mapping[str, tuple[WorkerInterface, str]], patience: Patience, what: str
+    workers: Mapping[str, tuple[WorkerInterface, str]],
+    patience: Patience,
+    what: str,
+    deadline: Deadline | None = None,
 ) -> dict[str, list[DeviceAttributes]]:
     """The devices of each task, given its worker and address.
 
     Waits for tasks that do not answer yet. Raises UnavailableError for those that cannot be reached in time, DeadlineExceededError
-    when they can be but do not answer; both name the tasks, their addresses and the reasons.
+    when they can be but do not answer; both name the tasks, their addresses and the reasons. `deadline` is that of all
+    that the caller does, by default it lies the patience's timeout ahead.
     """
-    deadline = Deadline.after(patience.timeout)
+    deadline = deadline or Deadline.after(patience.timeout)
     asked: dict[str, Future[list[DeviceAttributes]]] = {
         task: worker.get_status(deadline, wait=True) for task, (worker, _) in workers.items()
     }
-    early = Deadline.after(patience.log_after).min(deadline)
-    if futures.wait_all(asked.values(), early) and not deadline.expired:
-        missing = [task for task, future in asked.items() if not future.done()]
-        for task, reason in _reasons(missing, workers).items():
-            _say(
-                f"{what} still waiting for response from worker: {task} at {workers[task][1]} ({reason})"
-            )
-    futures.wait_all(asked.values(), Deadline.after((deadline.remaining() or 0.0) + _PROBE))
+    _wait(asked, workers, patience, what, deadline)
+    left = deadline.remaining()
+    futures.wait_all(asked.values(), Deadline.after(None if left is None else left + PROBE))
     found: dict[str, list[DeviceAttributes]] = {}
     failures: dict[str, errors.OpError] = {}
     for task, future in asked.items():
@@ -80,6 +78,29 @@ def contact(
         raise _unreachable(failures, workers, patience, what)
     _check_names(found, workers)
     return found
+
+
+def _wait(
+    asked: Mapping[str, Future[list[DeviceAttributes]]],
+    workers: Mapping[str, tuple[WorkerInterface, str]],
+    patience: Patience,
+    what: str,
+    deadline: Deadline,
+) -> None:
+    """Waits for all answers; says who is still waited for, and why, when that takes long or the reason changes."""
+    told: dict[str, str] = {}
+    pause = patience.log_after
+    while futures.wait_all(asked.values(), Deadline.after(pause).min(deadline)):
+        if deadline.expired:
+            return
+        pause = _LOG_EVERY
+        missing = [task for task, future in asked.items() if not future.done()]
+        for task, reason in _reasons(missing, workers).items():
+            if told.get(task) != reason and not asked[task].done():
+                told[task] = reason
+                _say(
+                    f"{what} still waiting for response from worker: {task or 'the server'} at {workers[task][1]} ({reason})"
+                )
 
 
 def _say(text: str) -> None:
@@ -103,13 +124,14 @@ def _unreachable(
             return errors.make(error.error_code, text)
     reasons = _reasons(list(failures), workers)
     listed = "; ".join(
-        f"{task} at {workers[task][1]} ({reason})" for task, reason in reasons.items()
+        f"{task or 'the server'} at {workers[task][1]} ({reason})"
+        for task, reason in reasons.items()
     )
     text = (
-        f"{what}: no answer within {patience.timeout:g} s from {listed}. Start these tasks, correct their addresses in the "
+        f"{what}: no answer within {round(patience.timeout, 1):g} s from {listed}. Start these tasks, correct their addresses in the "
         "cluster specification, or leave them out of the session with device_filters in its ConfigProto."
     )
-    if all(reason == _SILENT for reason in reasons.values()):
+    if all(reason == SILENT for reason in reasons.values()):
         return errors.DeadlineExceededError(None, None, text)
     return errors.UnavailableError(None, None, text)
 
@@ -133,8 +155,6 @@ def _check_names(
 
 # -- why an address does not answer --------------------------------------------------------------------
 
-_SILENT = "connected, but the server does not answer"
-
 
 def _reasons(
     tasks: Sequence[str], workers: Mapping[str, tuple[WorkerInterface, str]]
@@ -151,44 +171,7 @@ def _reasons(
     ]
     for thread in threads:
         thread.start()
-    deadline = Deadline.after(2 * _PROBE)
+    deadline = Deadline.after(2.5 * PROBE)
     for thread in threads:
         thread.join(deadline.remaining())
     return {task: reasons.get(task, "its host name takes long to resolve") for task in tasks}
-
-
-def diagnose(address: str) -> str:
-    """Tries to connect to 'host:port'; says in words what happens. Takes about a second at most, unless the name does not
-    resolve."""
-    try:
-        host, port = split_address(address)
-    except ValueError as error:
-        return str(error)
-    try:
-        resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        return f"host name {host!r} does not resolve: {getattr(error, 'strerror', None) or error}"
-    reason = "no address"
-    for family, kind, proto, _, target in resolved:
-        with socket.socket(family, kind, proto) as probe:
-            probe.settimeout(_PROBE / len(resolved))
-            try:
-                probe.connect(target)
-            except TimeoutError:
-                reason = "connecting timed out: the host is down, or a firewall drops packets"
-            except OSError as error:
-                reason = _os_reason(error, reason)
-            else:
-                return _SILENT
-    return reason
-
-
-def _os_reason(error: OSError, before: str) -> str:
-    if error.errno == errno.ECONNREFUSED:
-        return "connection refused: no server listens there"
-    if (
-        error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
-        and before != "no address"
-    ):
-        return before  # one of several addresses of the name, an unused IPv6 one for instance
-    return (error.strerror or str(error)).lower()

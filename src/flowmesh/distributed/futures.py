@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from flowmesh.core import errors
@@ -93,6 +94,20 @@ def gather(sources: Iterable[Future[Any]]) -> Future[None]:
     for source in pending:
         source.add_done_callback(finish)
     return result
+
+
+@contextmanager
+def held(lock: Any, deadline: Deadline, who: str) -> Iterator[None]:
+    """Holds a lock; DeadlineExceededError, saying who has it, when the deadline comes first."""
+    left = deadline.remaining()
+    if not lock.acquire(timeout=-1 if left is None else left):
+        raise errors.DeadlineExceededError(
+            None, None, f"Operation timed out. Still waiting for {who}."
+        )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def wait_all(futures: Iterable[Future[Any]], deadline: Deadline) -> list[Future[Any]]:

@@ -34,6 +34,9 @@ class Rhythm:
     timeout: float = 12.0
 
 
+USUAL = Rhythm()
+
+
 def rhythm_of(config: Any) -> Rhythm:
     """What a ConfigProto asks for; 0 means the default. A timeout below 0 means that silence is never the end."""
     experimental = getattr(config, "experimental", None)
@@ -166,13 +169,11 @@ class Heartbeat:
                 self._told = False
 
 
-def silent_error(name: str, seconds: float) -> errors.OpError:
-    """What calls to a peer that was given up fail with."""
-    return errors.UnavailableError(
-        None,
-        None,
-        f"{name} cannot be reached: it has shown no sign of life for {seconds:.1f} s. Its process is stopped or hangs, its "
-        "machine is down, or the network drops packets.",
+def silence(seconds: float) -> str:
+    """Why a peer was given up, in words."""
+    return (
+        f"it has shown no sign of life for {seconds:.1f} s. Its process is stopped or hangs, its machine is down, or the "
+        "network drops packets"
     )
 
 

@@ -53,14 +53,18 @@ class Master(MasterInterface):
         peers, server_def = self._cluster_of(config)
         handle = secrets.token_hex(8)
         deadline = Deadline.after(patience_of(config).timeout).min(deadline)
+        created: list[WorkerInterface] = []
         try:
             tasks = peers.filtered(config.device_filters)
             workers = {task: peers.worker(task) for task in tasks}
             devices = self._contact(peers, workers, config, "CreateSession", deadline)
             self._create_worker_sessions(handle, workers, server_def, config, deadline)
+            created = list(workers.values())
             direct = self._use_direct(handle, workers, deadline)
             session = MasterSession(handle, graph, config, peers.own, workers, devices, direct)
         except BaseException:
+            for worker in created:
+                worker.delete_worker_session(handle, Deadline.after(1.0))
             if peers is not self._peers:
                 peers.close()
             raise

@@ -19,6 +19,7 @@ from flowmesh.distributed.credentials import (
     from_environment,
     insecure_by_environment,
 )
+from flowmesh.distributed.heartbeat import rhythm_of
 from flowmesh.distributed.interfaces import WorkerInterface
 from flowmesh.distributed.master import Master
 from flowmesh.distributed.peers import Peers, addresses_of, task_name
@@ -79,6 +80,7 @@ class Server:
         self._over = threading.Event()
         default = definition.default_session_config
         devices = make_devices(definition.job_name, 0, definition.task_index, default)
+        self._rhythm = rhythm_of(default)
         self._plane: Any = None
         self._peers = self._connect_cluster(definition)
         self._worker = Worker(self._task, devices, self._peers, default, self._session_peers)
@@ -188,6 +190,7 @@ class Server:
                 MasterService(self._master, self._task),
                 WorkerService(self._worker),
                 self._open_plane(interface),
+                self._rhythm,
             )
         except OSError as error:
             raise _bind_error(join_address(host, port), self._task, error) from error
@@ -198,6 +201,7 @@ class Server:
         from flowmesh.distributed.transport.direct.service import DirectService
 
         self._plane = DirectPlane(self._task, host=interface)
+        self._plane.rhythm = self._rhythm
         self._plane.serve(DirectService(self._worker, self._master))
         if self._plane.options.enabled:
             self._worker.set_identity(self._plane.identity)
@@ -209,7 +213,9 @@ class Server:
         def connect(task: str, address: str) -> WorkerInterface:
             from flowmesh.distributed.transport.direct.worker import DirectWorker
 
-            return DirectWorker(task, address, self._plane)
+            worker = DirectWorker(task, address, self._plane)
+            worker.connection.watch(self._rhythm)
+            return worker
 
         return Peers(self._task, addresses_of(server_def.cluster), connect)
 

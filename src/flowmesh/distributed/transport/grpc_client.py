@@ -13,7 +13,7 @@ from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure, futures
-from flowmesh.distributed.credentials import from_environment
+from flowmesh.distributed.credentials import Credentials, from_environment
 from flowmesh.distributed.heartbeat import Heartbeat, Rhythm, silence
 from flowmesh.distributed.interfaces import (
     NEVER,

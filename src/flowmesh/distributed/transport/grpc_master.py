@@ -8,8 +8,11 @@ from contextlib import suppress
 from typing import Any
 
 from flowmesh.core import errors
+from flowmesh.core.deadline import Deadline
 from flowmesh.distributed.discovery import contact, patience_of
-from flowmesh.distributed.interfaces import DeviceAttributes, MasterInterface
+from flowmesh.distributed.futures import held
+from flowmesh.distributed.heartbeat import rhythm_of
+from flowmesh.distributed.interfaces import NEVER, DeviceAttributes, MasterInterface
 from flowmesh.distributed.transport import messages
 from flowmesh.distributed.transport.grpc_client import Connection, RemoteWorker
 from flowmesh.graph import serde
@@ -18,6 +21,16 @@ from flowmesh.proto import master_pb2
 
 _ANSWER = 10.0
 """Seconds for a server to answer what needs no other task, and that run calls get beyond their own deadline."""
+
+
+_WORTH_TELLING = 1.0
+"""Seconds that must have passed before a server is told that less time than the config says is left."""
+
+
+def _beyond(deadline: Deadline) -> float | None:
+    """A time limit for a call: the server tells more about what is late than a call that is cut off."""
+    left = deadline.remaining()
+    return None if left is None else left + _ANSWER
 
 
 class _Sent:
@@ -37,24 +50,34 @@ class RemoteMaster(MasterInterface):
         self._address = address
         self.connection = Connection("", address, messages.MASTER_PATHS)
         self._sessions: dict[str, _Sent] = {}
+        self._callables: dict[tuple[str, int], Any] = {}
 
     def close(self) -> None:
         """Closes the connection."""
         self.connection.close()
 
-    def _reach(self, config: Any, what: str) -> float:
-        """Waits until the server answers; returns for how long it may in turn look for the other tasks."""
-        patience = patience_of(config)
+    def _reach(self, config: Any, what: str, deadline: Deadline) -> None:
+        """Waits until the server answers."""
+        self.connection.watch(rhythm_of(config))
         probe = RemoteWorker("", self._address)
         try:
-            contact({"": (probe, self._address)}, patience, what)
+            contact({"": (probe, self._address)}, patience_of(config), what, deadline)
         finally:
             probe.close()
-        return patience.timeout + _ANSWER
 
-    def create_session(self, graph: Graph, config: Any, target: str) -> str:
-        timeout = self._reach(config, "CreateSession")
+    def create_session(
+        self, graph: Graph, config: Any, target: str, deadline: Deadline = NEVER
+    ) -> str:
+        patience = patience_of(config)
+        deadline = Deadline.after(patience.timeout).min(deadline)
+        self._reach(config, "CreateSession", deadline)
+        left = deadline.remaining() or 0.0
+        timeout = left + _ANSWER
         request = master_pb2.CreateSessionRequest(config=config, target=target)
+        if left < patience.timeout - _WORTH_TELLING:
+            # The server looks for the other tasks in what is left of the time.
+            milliseconds = max(1, round(left * 1000))
+            request.config.experimental.flowmesh.connect_timeout_in_ms = milliseconds
         with graph.lock:
             last_id = graph.last_id
             request.graph_def.CopyFrom(serde.to_graph_def(graph))
@@ -65,9 +88,11 @@ class RemoteMaster(MasterInterface):
         self._sessions[handle] = sent
         return handle
 
-    def extend_session(self, handle: str, graph: Graph, since_id: int) -> None:
+    def extend_session(
+        self, handle: str, graph: Graph, since_id: int, deadline: Deadline = NEVER
+    ) -> None:
         sent = self._sent(handle)
-        with sent.lock:
+        with held(sent.lock, deadline, "another thread that extends the session"):
             with graph.lock:
                 last_id = graph.last_id
                 if last_id <= sent.last_id:
@@ -76,7 +101,7 @@ class RemoteMaster(MasterInterface):
             request = master_pb2.ExtendSessionRequest(
                 session_handle=handle, graph_def=graph_def, current_graph_version=sent.version
             )
-            response = self.connection.call("ExtendSession", request)
+            response = self.connection.call("ExtendSession", request, _beyond(deadline))
             sent.last_id, sent.version = last_id, response.new_graph_version
 
     def _sent(self, handle: str) -> _Sent:
@@ -151,7 +176,10 @@ class RemoteMaster(MasterInterface):
 
     def make_callable(self, handle: str, options: Any) -> int:
         request = master_pb2.MakeCallableRequest(session_handle=handle, options=options)
-        number: int = self.connection.call("MakeCallable", request).handle
+        number: int = self.connection.call(
+            "MakeCallable", request, self._timeout(handle, options.run_options)
+        ).handle
+        self._callables[handle, number] = options.run_options
         return number
 
     def run_callable(
@@ -160,20 +188,27 @@ class RemoteMaster(MasterInterface):
         request = master_pb2.RunCallableRequest(session_handle=handle, handle=callable_id)
         for value in feeds:
             request.feed.append(messages.value_to_proto(value))
-        response = self.connection.call("RunCallable", request)
+        timeout = self._timeout(handle, self._callables.get((handle, callable_id)))
+        response = self.connection.call("RunCallable", request, timeout)
         if metadata is not None:
             metadata.CopyFrom(response.metadata)
         return [messages.value_from_proto(proto) for proto in response.fetch]
 
     def release_callable(self, handle: str, callable_id: int) -> None:
+        self._callables.pop((handle, callable_id), None)
         request = master_pb2.ReleaseCallableRequest(session_handle=handle, handle=callable_id)
         self.connection.call("ReleaseCallable", request, _ANSWER)
 
     def close_session(self, handle: str) -> None:
         self._sessions.pop(handle, None)
         request = master_pb2.CloseSessionRequest(session_handle=handle)
-        # A server that was restarted, reset or stopped has no session left to close.
-        with suppress(errors.AbortedError, errors.UnavailableError, errors.CancelledError):
+        # A server that was restarted, reset or stopped has no session left to close, one that is silent will find out itself.
+        with suppress(
+            errors.AbortedError,
+            errors.UnavailableError,
+            errors.CancelledError,
+            errors.DeadlineExceededError,
+        ):
             self.connection.call("CloseSession", request, 2 * _ANSWER)
 
     def list_devices(self, handle: str) -> list[DeviceAttributes]:
@@ -183,6 +218,7 @@ class RemoteMaster(MasterInterface):
         return [messages.device_from_proto(device) for device in found]
 
     def reset(self, containers: Sequence[str] = (), device_filters: Sequence[str] = ()) -> None:
-        timeout = self._reach(None, "Reset")
+        deadline = Deadline.after(patience_of(None).timeout)
+        self._reach(None, "Reset", deadline)
         request = master_pb2.ResetRequest(container=containers, device_filters=device_filters)
-        self.connection.call("Reset", request, timeout)
+        self.connection.call("Reset", request, _beyond(deadline))

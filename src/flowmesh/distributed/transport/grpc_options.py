@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from flowmesh.distributed.heartbeat import Rhythm
+
 _COMMON = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -24,6 +26,23 @@ SERVER_OPTIONS = (
     # Two servers must not share a port: one of them would get the other's calls.
     ("grpc.so_reuseport", 0),
 )
+
+
+def server_options(rhythm: Rhythm) -> tuple[tuple[str, int], ...]:
+    """The options of a server that finds out, while calls are under way, that a caller has fallen silent."""
+    if rhythm.timeout < 0:
+        return SERVER_OPTIONS
+    interval = max(1, round(min(rhythm.interval, rhythm.timeout) * 1000))
+    timeout = max(1, round(rhythm.timeout * 1000) - interval)
+    return (
+        *SERVER_OPTIONS,
+        ("grpc.keepalive_time_ms", interval),
+        ("grpc.keepalive_timeout_ms", timeout),
+        ("grpc.http2.max_pings_without_data", 0),
+        # Callers may ask, too, as often as they like.
+        ("grpc.http2.max_ping_strikes", 0),
+    )
+
 
 MAX_CALLS = 4096
 """Calls that a server has under way at a time; more are refused with RESOURCE_EXHAUSTED."""

@@ -14,8 +14,9 @@ from flowmesh.core import errors
 from flowmesh.core.cluster_spec import join_address
 from flowmesh.distributed import failure
 from flowmesh.distributed.credentials import from_environment
+from flowmesh.distributed.heartbeat import USUAL, Rhythm
 from flowmesh.distributed.transport import messages
-from flowmesh.distributed.transport.grpc_options import MAX_CALLS, SERVER_OPTIONS
+from flowmesh.distributed.transport.grpc_options import MAX_CALLS, server_options
 from flowmesh.distributed.transport.grpc_security import TokenGate, listen
 from flowmesh.distributed.transport.master_service import MasterService
 from flowmesh.distributed.transport.thread_pool import ElasticPool
@@ -148,6 +149,7 @@ class GrpcServer:
         master: MasterService,
         worker: WorkerService,
         raw: Mapping[str, Callable[[bytes], bytes]] | None = None,
+        rhythm: Rhythm = USUAL,
     ):
         """Binds 'host:port' (0 chooses a port); OSError when that cannot be done. `raw` are further methods, by path, that take
         and give bytes."""
@@ -160,7 +162,7 @@ class GrpcServer:
         self._server = grpc.server(
             self._pool,  # type: ignore[arg-type]  # any Executor will do
             handlers=[services],
-            options=SERVER_OPTIONS,
+            options=server_options(rhythm),
             maximum_concurrent_rpcs=MAX_CALLS,
         )
         try:

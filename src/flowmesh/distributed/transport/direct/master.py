@@ -7,7 +7,10 @@ from typing import Any
 
 from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
+from flowmesh.core.deadline import Deadline
 from flowmesh.core.errors import OpError
+from flowmesh.distributed.heartbeat import rhythm_of
+from flowmesh.distributed.interfaces import NEVER
 from flowmesh.distributed.transport.direct import frames
 from flowmesh.distributed.transport.direct.channel import Message
 from flowmesh.distributed.transport.direct.frames import Kind
@@ -35,8 +38,11 @@ class DirectMaster(RemoteMaster):
         self._plane.close()
         super().close()
 
-    def create_session(self, graph: Graph, config: Any, target: str) -> str:
-        handle = super().create_session(graph, config, target)
+    def create_session(
+        self, graph: Graph, config: Any, target: str, deadline: Deadline = NEVER
+    ) -> str:
+        self._plane.rhythm = rhythm_of(config)
+        handle = super().create_session(graph, config, target, deadline)
         if self._link is None or not self._link.alive:
             self._link = self._plane.connect(
                 f"the server at {self._address}", self._address, self._ask_handshake

@@ -30,6 +30,7 @@ from flowmesh.distributed.transport.direct import frames, segments
 from flowmesh.distributed.transport.direct.channel import Channel
 from flowmesh.distributed.transport.direct.frames import Kind
 from flowmesh.distributed.transport.direct.link import Link, Service
+from flowmesh.distributed.transport.direct.tls import secure
 
 HANDSHAKE = "/flowmesh.DirectService/Handshake"
 
@@ -190,7 +191,7 @@ class DirectPlane:
 
     def _welcome(self, connection: socket.socket) -> Link:
         _check_user(connection)
-        channel, answer = _channel(connection)
+        channel, answer = _channel(secure(connection, _SECONDS), connection)
         message = channel.read_message(_HELLO_LIMIT)
         if message is None or message.kind != Kind.HELLO:
             raise frames.MalformedError("no greeting")
@@ -278,7 +279,8 @@ class DirectPlane:
         connection = self._socket(address, answer)
         try:
             _check_user(connection)
-            channel, can_share = _channel(connection)
+            encrypted = secure(connection, _SECONDS, _host_of(address))
+            channel, can_share = _channel(encrypted, connection)
             wish = can_share and self.options.shared_memory and bool(answer.get("shared_memory"))
             words = [str(answer["token"]), self.identity, self.task, "shared" if wish else ""]
             channel.send(Kind.HELLO, 0, frames.pack_strings(words))
@@ -305,8 +307,7 @@ class DirectPlane:
                 connection.close()
                 raise
             return connection
-        host = address.rpartition(":")[0].strip("[]")
-        return socket.create_connection((host, int(answer["tcp"])), _SECONDS)
+        return socket.create_connection((_host_of(address), int(answer["tcp"])), _SECONDS)
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -340,11 +341,15 @@ def _parse(data: bytes) -> dict[str, Any]:
     return found
 
 
-def _channel(connection: socket.socket) -> tuple[Channel, bool]:
+def _host_of(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
+
+
+def _channel(encrypted: Any, connection: socket.socket) -> tuple[Channel, bool]:
     """A channel for greetings, and whether memory can be shared over it."""
     connection.settimeout(_SECONDS)
     unix = connection.family == socket.AF_UNIX
-    return Channel(connection), unix and segments.supported
+    return Channel(encrypted), unix and segments.supported
 
 
 def _check_user(connection: socket.socket) -> None:
