@@ -8,18 +8,18 @@ import numpy as np
 
 from flowmesh.core.shapes import TensorShape
 from flowmesh.frontend import variables
-from flowmesh.frontend.naming import init_scope, name_scope
-from flowmesh.frontend.variables import (
-    SaveSliceInfo,
-    Variable,
-    _check,
-    _prefix,
-    _strip,
-    _variable_shape,
+from flowmesh.frontend.initial_values import (
     check_scope,
     guard_uninitialized,
     initial_tensor,
     own_group,
+    variable_shape,
+)
+from flowmesh.frontend.naming import init_scope, name_scope
+from flowmesh.frontend.save_slice_info import SaveSliceInfo, add_scope, strip_scope
+from flowmesh.frontend.variables import (
+    Variable,
+    _check,
 )
 from flowmesh.graph import convert
 from flowmesh.graph.composite import IndexedSlices
@@ -79,7 +79,7 @@ class ResourceVariable(Variable):
             handle_name = scope.rstrip("/")
             function = initial_value if from_function else lambda: initial_value
             value = initial_tensor(function, scope, dtype)
-            var_shape = value.shape if shape is None else _variable_shape(shape, value, True)
+            var_shape = value.shape if shape is None else variable_shape(shape, value, True)
             with own_group(scope):
                 self._handle = raw.VarHandleOp(
                     shape=var_shape,
@@ -112,18 +112,20 @@ class ResourceVariable(Variable):
 
     def _init_from_proto(self, proto: Any, import_scope: str | None) -> None:
         graph = get_default_graph()
-        self._handle = graph.as_graph_element(_prefix(proto.variable_name, import_scope))
+        self._handle = graph.as_graph_element(add_scope(proto.variable_name, import_scope))
         self._shape = self._handle.op.attrs["shape"]
         self._dtype = self._handle.op.get_attr("dtype")
         self._handle_name = self._handle.name
-        self._initializer_op = graph.as_graph_element(_prefix(proto.initializer_name, import_scope))
+        self._initializer_op = graph.as_graph_element(
+            add_scope(proto.initializer_name, import_scope)
+        )
         self._initial_value = (
-            graph.as_graph_element(_prefix(proto.initial_value_name, import_scope))
+            graph.as_graph_element(add_scope(proto.initial_value_name, import_scope))
             if proto.initial_value_name
             else None
         )
         self._trainable = proto.trainable
-        snapshot = graph.as_graph_element(_prefix(proto.snapshot_name, import_scope))
+        snapshot = graph.as_graph_element(add_scope(proto.snapshot_name, import_scope))
         self._graph_element = snapshot
         if snapshot.op.type != "ReadVariableOp":
             self._cached_value = snapshot
@@ -264,12 +266,12 @@ class ResourceVariable(Variable):
         if export_scope is not None and not self.name.startswith(export_scope):
             return None
         proto = variable_pb2.VariableDef(is_resource=True, trainable=self._trainable)
-        proto.variable_name = _strip(self.name, export_scope)
+        proto.variable_name = strip_scope(self.name, export_scope)
         if self._initial_value is not None:
-            proto.initial_value_name = _strip(self._initial_value.name, export_scope)
-        proto.initializer_name = _strip(self.initializer.name, export_scope)
+            proto.initial_value_name = strip_scope(self._initial_value.name, export_scope)
+        proto.initializer_name = strip_scope(self.initializer.name, export_scope)
         snapshot = self._cached_value if self._cached_value is not None else self._graph_element
-        proto.snapshot_name = _strip(snapshot.name, export_scope)
+        proto.snapshot_name = strip_scope(snapshot.name, export_scope)
         if self._save_slice_info is not None:
             proto.save_slice_info_def.MergeFrom(self._save_slice_info.to_proto(export_scope))
         return proto

@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from flowmesh.frontend.initial_values import VARIABLE_OPS
 from flowmesh.frontend.naming import name_scope
-from flowmesh.frontend.variables import _SOURCES, Variable
+from flowmesh.frontend.variables import Variable
 from flowmesh.graph import convert
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.graph import get_default_graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
+from flowmesh.ops.control import group
+from flowmesh.ops.masks import boolean_mask
 
 
 def global_variables(scope: str | None = None) -> list[Any]:
@@ -44,8 +47,6 @@ def moving_average_variables(scope: str | None = None) -> list[Any]:
 
 def variables_initializer(var_list: Iterable[Any], name: str = "init") -> Operation:
     """An operation that initializes the given variables."""
-    from flowmesh.ops.control import group
-
     return group(*[v.initializer for v in var_list], name=name)
 
 
@@ -68,13 +69,13 @@ def report_uninitialized_variables(
     var_list: Sequence[Any] | None = None, name: str = "report_uninitialized_variables"
 ) -> Tensor:
     """The names of the variables without a value: a 1-D string tensor, empty when all have one."""
-    from flowmesh.ops.masks import boolean_mask
-
     if var_list is None:
         var_list = global_variables() + local_variables()
         if not var_list:
             var_list = [
-                op.outputs[0] for op in get_default_graph().get_operations() if op.type in _SOURCES
+                op.outputs[0]
+                for op in get_default_graph().get_operations()
+                if op.type in VARIABLE_OPS
             ]
     with name_scope(name):
         states = [

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from flowmesh.core.dtypes import DType, as_dtype
-from flowmesh.core.shapes import TensorShape, as_shape, unknown_shape
+from flowmesh.core.shapes import TensorShape
+from flowmesh.frontend.initial_values import (
+    check_scope,
+    guard_uninitialized,
+    initial_tensor,
+    own_group,
+    variable_shape,
+)
 from flowmesh.frontend.naming import init_scope, name_scope
-from flowmesh.graph import convert, default_stack, gradients, registry
+from flowmesh.frontend.save_slice_info import SaveSliceInfo, add_scope, strip_scope
+from flowmesh.graph import convert, default_stack, gradients
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.composite import IndexedSlices
 from flowmesh.graph.graph import Graph, get_default_graph
@@ -18,6 +26,7 @@ from flowmesh.graph.operation import Operation
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops import state as _state  # noqa: F401  (registers the variable ops)
+from flowmesh.ops.control_flow import cond
 from flowmesh.ops.indexing import slice_helper
 from flowmesh.proto import variable_pb2
 
@@ -327,12 +336,12 @@ class Variable(metaclass=_VariableMeta):
         if export_scope is not None and not self._variable.name.startswith(export_scope):
             return None
         proto = variable_pb2.VariableDef()
-        proto.variable_name = _strip(self._variable.name, export_scope)
+        proto.variable_name = strip_scope(self._variable.name, export_scope)
         if isinstance(self._initial_value, Tensor):
-            proto.initial_value_name = _strip(self._initial_value.name, export_scope)
+            proto.initial_value_name = strip_scope(self._initial_value.name, export_scope)
         proto.trainable = self._trainable
-        proto.initializer_name = _strip(self.initializer.name, export_scope)
-        proto.snapshot_name = _strip(self._snapshot.name, export_scope)
+        proto.initializer_name = strip_scope(self.initializer.name, export_scope)
+        proto.snapshot_name = strip_scope(self._snapshot.name, export_scope)
         if self._save_slice_info is not None:
             proto.save_slice_info_def.MergeFrom(self._save_slice_info.to_proto(export_scope))
         return proto
@@ -377,56 +386,7 @@ class Variable(metaclass=_VariableMeta):
         return f"<tf.Variable '{self.name}' shape={self.shape} dtype={self.dtype.name}>"
 
 
-class SaveSliceInfo:
-    """Which slice of a larger logical variable this one is."""
-
-    def __init__(
-        self,
-        full_name: str | None = None,
-        full_shape: Sequence[int] | None = None,
-        var_offset: Sequence[int] | None = None,
-        var_shape: Sequence[int] | None = None,
-        save_slice_info_def: Any = None,
-        import_scope: str | None = None,
-    ) -> None:
-        if save_slice_info_def is not None:
-            message = save_slice_info_def
-            self.full_name = _prefix(message.full_name, import_scope)
-            self.full_shape = list(message.full_shape)
-            self.var_offset = list(message.var_offset)
-            self.var_shape = list(message.var_shape)
-        else:
-            self.full_name = full_name or ""
-            self.full_shape = list(full_shape or ())
-            self.var_offset = list(var_offset or ())
-            self.var_shape = list(var_shape or ())
-
-    @property
-    def spec(self) -> str:
-        """The slice as checkpoints spell it: `4 5 0,2:0,5`."""
-        shape = " ".join(str(d) for d in self.full_shape)
-        slices = ":".join(f"{o},{s}" for o, s in zip(self.var_offset, self.var_shape))
-        return f"{shape} {slices}"
-
-    def to_proto(self, export_scope: str | None = None) -> Any:
-        """The SaveSliceInfoDef message."""
-        return variable_pb2.SaveSliceInfoDef(
-            full_name=_strip(self.full_name, export_scope),
-            full_shape=self.full_shape,
-            var_offset=self.var_offset,
-            var_shape=self.var_shape,
-        )
-
-
 Variable.SaveSliceInfo = SaveSliceInfo
-
-
-def _strip(name: str, scope: str | None) -> str:
-    return name.removeprefix(scope.rstrip("/") + "/") if scope else name
-
-
-def _prefix(name: str, scope: str | None) -> str:
-    return f"{scope.rstrip('/')}/{name}" if scope else name
 
 
 def _read_or_op(result: Tensor, read_value: bool) -> Any:
@@ -434,8 +394,6 @@ def _read_or_op(result: Tensor, read_value: bool) -> Any:
 
 
 def _initialized_value(variable: Any) -> Any:
-    from flowmesh.ops.control_flow import cond
-
     return cond(variable.is_initialized(), variable.read_value, lambda: variable.initial_value)
 
 
@@ -488,7 +446,7 @@ class RefVariable(Variable):
                 value = initial_tensor(initial_value, scope, dtype)
             else:
                 value = convert.convert_to_tensor(initial_value, name="initial_value", dtype=dtype)
-            var_shape = _variable_shape(shape, value, validate_shape)
+            var_shape = variable_shape(shape, value, validate_shape)
             with own_group(scope) if from_function else nullcontext():
                 self._variable = raw.VariableV2(
                     shape=var_shape, dtype=value.dtype.base_dtype, name=scope
@@ -508,16 +466,18 @@ class RefVariable(Variable):
 
     def _init_from_proto(self, proto: Any, import_scope: str | None) -> None:
         graph = get_default_graph()
-        self._variable = graph.as_graph_element(_prefix(proto.variable_name, import_scope))
-        self._initializer_op = graph.as_graph_element(_prefix(proto.initializer_name, import_scope))
+        self._variable = graph.as_graph_element(add_scope(proto.variable_name, import_scope))
+        self._initializer_op = graph.as_graph_element(
+            add_scope(proto.initializer_name, import_scope)
+        )
         if proto.initial_value_name:
             self._initial_value = graph.as_graph_element(
-                _prefix(proto.initial_value_name, import_scope)
+                add_scope(proto.initial_value_name, import_scope)
             )
         else:
             self._initial_value = None
         self._trainable = proto.trainable if hasattr(proto, "trainable") else True
-        self._snapshot = graph.as_graph_element(_prefix(proto.snapshot_name, import_scope))
+        self._snapshot = graph.as_graph_element(add_scope(proto.snapshot_name, import_scope))
         if proto.HasField("save_slice_info_def"):
             self._save_slice_info = SaveSliceInfo(
                 save_slice_info_def=proto.save_slice_info_def, import_scope=import_scope
@@ -541,105 +501,6 @@ def _check(initial_value: Any, collections: Any, trainable: bool, constraint: An
     if trainable and GraphKeys.TRAINABLE_VARIABLES not in collections:
         collections.append(GraphKeys.TRAINABLE_VARIABLES)
     return collections
-
-
-def initial_tensor(function: Callable[[], Any], scope: str, dtype: Any) -> Tensor:
-    """Calls an initializer where its nodes belong: in `Initializer/`, colocated with the variable, on no other device."""
-    with own_group(scope), name_scope("Initializer"), get_default_graph().device(None):
-        return convert.convert_to_tensor(function(), name="initial_value", dtype=dtype)
-
-
-def check_scope(scope: str) -> None:
-    """Raises ValueError when a variable would have no name."""
-    if not scope:
-        raise ValueError("'' is not a valid node name")
-
-
-def own_group(scope: str) -> Any:
-    """Puts the nodes made inside into the colocation group of the variable that `scope` is named for."""
-    name = scope.removesuffix("/")
-    return get_default_graph()._attr_scope({"_class": (b"loc:@" + name.encode(),)})
-
-
-def _variable_shape(shape: Any, value: Tensor, validate_shape: bool) -> TensorShape:
-    if shape is not None:
-        wanted = as_shape(shape)
-        if not value.shape.is_compatible_with(wanted):
-            raise ValueError(
-                f"The initial value's shape ({value.shape}) is not compatible with the explicitly supplied `shape` argument ({wanted})."
-            )
-        return wanted
-    if not validate_shape:
-        return unknown_shape()
-    if not value.shape.is_fully_defined():
-        raise ValueError(f"initial_value must have a shape specified: {value}")
-    return value.shape
-
-
-def guard_uninitialized(scope: str, initial_value: Tensor) -> Tensor:
-    """The initial value with reads of other ref variables replaced by their initialized values, so that variables may be
-    initialized in any order. Copied nodes are called `<original>_<variable>`; `scope` is the variable's name and a slash.
-    """
-    if not _reads_ref_variable(initial_value.op):
-        return initial_value
-    return _Guard(scope).tensor(initial_value)
-
-
-def _reads_ref_variable(op: Operation) -> bool:
-    stack, seen = [op], {op}
-    while stack:
-        current = stack.pop()
-        if current.type in _REFS:
-            return True
-        if current.type not in _LEFT_ALONE:
-            sources = [t.op for t in current.inputs if t.op not in seen]
-            seen.update(sources)
-            stack.extend(sources)
-    return False
-
-
-_SOURCES = ("Variable", "VariableV2", "VarHandleOp")
-_REFS = ("Variable", "VariableV2")
-_LEFT_ALONE = ("IsVariableInitialized", "VarIsInitializedOp", "ReadVariableOp", "VarHandleOp")
-
-
-class _Guard:
-    """Copies the part of a graph between variables and an initial value, reading the variables' initialized values."""
-
-    def __init__(self, scope: str) -> None:
-        self._scope = scope
-        self._done: dict[Operation, Operation] = {}
-
-    def tensor(self, tensor: Tensor) -> Tensor:
-        """`tensor`, or its copy over safe reads."""
-        op = tensor.op
-        if op not in self._done:
-            self._done[op] = self._operation(op)
-        return self._done[op].outputs[tensor.value_index]
-
-    def _operation(self, op: Operation) -> Operation:
-        if op.type in _LEFT_ALONE:
-            return op
-        if op.type in _REFS:
-            variable = _variable_of(op)
-            return op if variable is None else variable.initialized_value().op
-        inputs = [self.tensor(t) for t in op.inputs]
-        if all(a is b for a, b in zip(inputs, op.inputs)):
-            return op
-        kind = "Switch" if op.type == "RefSwitch" else op.type
-        definition = registry.lookup(kind)(op.definition.attrs)
-        name = f"{op.name}_{self._scope}".replace(":", "_")
-        copy = op.graph.create_operation(definition, inputs, name)
-        copy.extra_attrs.update(op.extra_attrs)
-        return copy
-
-
-def _variable_of(op: Operation) -> Any:
-    for key in (GraphKeys.GLOBAL_VARIABLES, GraphKeys.LOCAL_VARIABLES):
-        for variable in op.graph.get_collection_ref(key):
-            if getattr(variable, "op", None) is op:
-                return variable
-    return None
 
 
 _CLASSES["ref"] = RefVariable

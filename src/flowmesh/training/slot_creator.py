@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from flowmesh.frontend.resource_variable import ResourceVariable
+from flowmesh.frontend.save_slice_info import SaveSliceInfo
 from flowmesh.frontend.variable_scope import get_variable, get_variable_scope, variable_scope
-from flowmesh.frontend.variables import SaveSliceInfo, Variable
+from flowmesh.frontend.variables import Variable
 from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.graph import get_default_graph
 from flowmesh.ops import fill
