@@ -17,7 +17,10 @@ from flowmesh.client.feeds import feed_tensor, feed_value, flatten_feed_dict
 from flowmesh.client.fetches import FetchMapper
 from flowmesh.client.warm import WarmStep, is_simple, step_key, warm_step
 from flowmesh.core import errors
+from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import cluster_target
+from flowmesh.distributed.futures import held
+from flowmesh.distributed.interfaces import NEVER
 from flowmesh.graph import default_stack
 from flowmesh.graph.graph import Graph, get_default_graph
 from flowmesh.graph.operation import Operation
@@ -108,22 +111,37 @@ class BaseSession:
         if self._closed:
             raise RuntimeError("Attempted to use a closed Session.")
 
-    def _open_handle(self) -> Any:
+    def _opened(self, options: Any) -> tuple[Any, Any]:
+        """The session's handle, and the options of a run with the time that opening has left of it."""
+        if self._known_version == self._graph.version and self._handle is not None:
+            return self._handle, options
+        deadline = Deadline.from_ms(options.timeout_in_ms if options is not None else 0)
+        handle = self._open_handle(deadline)
+        if deadline.at is None:
+            return handle, options
+        rest = config_pb2.RunOptions()
+        rest.CopyFrom(options)
+        rest.timeout_in_ms = deadline.remaining_ms()
+        return handle, rest
+
+    def _open_handle(self, deadline: Deadline = NEVER) -> Any:
         """The session's handle at the master, with all nodes of the graph made known."""
         if self._known_version == self._graph.version and self._handle is not None:
             return self._handle
-        with self._lock:
+        with held(self._lock, deadline, "another thread that opens the session"):
             if self._handle is None:
                 self._known_version = self._graph.version
                 self._known_id = self._graph.last_id
-                self._handle = self._master.create_session(self._graph, self._config, self._target)
+                self._handle = self._master.create_session(
+                    self._graph, self._config, self._target, deadline
+                )
                 self._finalizer.detach()
                 self._finalizer = weakref.finalize(
                     self, _close_quietly, self._master, self._disconnect, [self._handle]
                 )
             elif self._known_version != self._graph.version:
                 version, last = self._graph.version, self._graph.last_id
-                self._master.extend_session(self._handle, self._graph, self._known_id)
+                self._master.extend_session(self._handle, self._graph, self._known_id, deadline)
                 self._known_version, self._known_id = version, last
         return self._handle
 
@@ -226,7 +244,7 @@ class BaseSession:
         metadata: Any,
     ) -> list[Any]:
         try:
-            handle = self._open_handle()
+            handle, options = self._opened(options)
             return self._master.run_step(
                 handle,
                 [(t.name, v) for t, v in feeds.items()],

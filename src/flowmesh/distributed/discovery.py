@@ -56,6 +56,7 @@ def contact(
     that the caller does, by default it lies the patience's timeout ahead.
     """
     deadline = deadline or Deadline.after(patience.timeout)
+    allowed = min(patience.timeout, deadline.remaining() or 0.0)
     asked: dict[str, Future[list[DeviceAttributes]]] = {
         task: worker.get_status(deadline, wait=True) for task, (worker, _) in workers.items()
     }
@@ -75,7 +76,7 @@ def contact(
         else:
             failures[task] = error
     if failures:
-        raise _unreachable(failures, workers, patience, what)
+        raise _unreachable(failures, workers, allowed, what)
     _check_names(found, workers)
     return found
 
@@ -111,7 +112,7 @@ def _say(text: str) -> None:
 def _unreachable(
     failures: Mapping[str, errors.OpError],
     workers: Mapping[str, tuple[WorkerInterface, str]],
-    patience: Patience,
+    allowed: float,
     what: str,
 ) -> errors.OpError:
     """One error that names all the tasks that did not answer."""
@@ -128,7 +129,7 @@ def _unreachable(
         for task, reason in reasons.items()
     )
     text = (
-        f"{what}: no answer within {round(patience.timeout, 1):g} s from {listed}. Start these tasks, correct their addresses in the "
+        f"{what}: no answer within {round(allowed, 1):g} s from {listed}. Start these tasks, correct their addresses in the "
         "cluster specification, or leave them out of the session with device_filters in its ConfigProto."
     )
     if all(reason == SILENT for reason in reasons.values()):

@@ -289,7 +289,7 @@ class MasterSession:
         found = self._plans.get(key)
         if found is not None and found.version == self.graph.version:
             return found
-        with self._plan_lock:
+        with futures.held(self._plan_lock, deadline, "another step that registers its graph"):
             found = self._plans.get(key)
             version = self.graph.version
             if found is not None and found.version == version:
