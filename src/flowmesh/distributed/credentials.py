@@ -43,11 +43,17 @@ class Credentials:
     certificate: bytes
     key: bytes = field(repr=False)
     token: str = field(repr=False)
+    folder: Path = field(default=Path(), compare=False)
+    """Where they were loaded from."""
 
     @property
     def tls(self) -> bool:
         """Whether connections are encrypted, with a certificate on both sides."""
         return bool(self.authority)
+
+    def files(self) -> tuple[Path, Path]:
+        """The files with the certificate and with its key."""
+        return self.folder / CERTIFICATE_FILE, self.folder / KEY_FILE
 
     @property
     def header(self) -> tuple[str, str]:
@@ -81,13 +87,14 @@ class Credentials:
         if not token:
             raise _unusable(path / TOKEN_FILE, "it is empty")
         if not (path / AUTHORITY_FILE).exists() and not (path / KEY_FILE).exists():
-            return cls(b"", b"", b"", token)
+            return cls(b"", b"", b"", token, path)
         _check_private(path / KEY_FILE)
         return cls(
             _read(path, AUTHORITY_FILE),
             _read(path, CERTIFICATE_FILE),
             _read(path, KEY_FILE),
             token,
+            path,
         )
 
 

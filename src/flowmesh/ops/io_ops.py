@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core import dtypes, errors
+from flowmesh.core.file_policy import FilePolicy, check_path
 from flowmesh.core.shapes import TensorShape, scalar, vector
 from flowmesh.graph.op_def import Input, OpDef, Output
 from flowmesh.graph.raw import raw
@@ -42,8 +43,10 @@ def scalar_text(value: Any, name: str) -> str:
 
 
 @contextlib.contextmanager
-def file_errors(path: str) -> Iterator[None]:
-    """Turns what the operating system says about `path` into TensorFlow's errors."""
+def file_errors(path: str, policy: FilePolicy | None = None) -> Iterator[None]:
+    """Turns what the operating system says about `path` into TensorFlow's errors; PermissionDeniedError at once when
+    `policy` (`ctx.files`) does not allow it."""
+    check_path(policy, path)
     try:
         yield
     except OSError as error:
@@ -67,7 +70,7 @@ class ReadFile(OpDef):
 
     def run(self, ctx: Any, filename: Any) -> Any:  # type: ignore[override]
         path = scalar_text(filename, "filename")
-        with file_errors(path), open(path, "rb") as file:
+        with file_errors(path, ctx.files), open(path, "rb") as file:
             return string_scalar(file.read())
 
 
@@ -91,7 +94,7 @@ class WriteFile(OpDef):
             raise errors.InvalidArgumentError(
                 None, None, f"Contents tensor must be scalar, but had shape: [{shape}]"
             )
-        with file_errors(path):
+        with file_errors(path, ctx.files):
             os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
             with open(path, "wb") as file:
                 file.write(np.asarray(contents, object).item())
@@ -111,18 +114,28 @@ class MatchingFiles(OpDef):
     def run(self, ctx: Any, pattern: Any) -> Any:  # type: ignore[override]
         found: list[bytes] = []
         for item in np.asarray(pattern, object).reshape(-1):
-            found += map(os.fsencode, matching_paths(os.fsdecode(item)))
+            found += map(os.fsencode, matching_paths(os.fsdecode(item), ctx.files))
         return string_vector(sorted(found))
 
 
-def matching_paths(pattern: str) -> list[str]:
-    """The paths that match; NotFoundError if the folder of the pattern does not exist."""
+def check_pattern(policy: FilePolicy | None, pattern: str) -> None:
+    """PermissionDeniedError when `policy` does not allow what a pattern means, or something that it matches."""
+    if policy is not None:
+        policy.check(pattern)
+        for path in glob.glob(pattern):
+            policy.check(path)
+
+
+def matching_paths(pattern: str, policy: FilePolicy | None = None) -> list[str]:
+    """The paths that match, of those that `policy` allows; NotFoundError if the folder of the pattern does not exist."""
     fixed = os.path.dirname(pattern)
     while glob.has_magic(fixed):
         fixed = os.path.dirname(fixed)
+    check_path(policy, fixed or ".")
     if fixed and not os.path.isdir(fixed):
         raise errors.NotFoundError(None, None, f"{fixed}; No such file or directory")
-    return glob.glob(pattern, include_hidden=True)
+    found = glob.glob(pattern, include_hidden=True)
+    return found if policy is None else [path for path in found if policy.allows(path)]
 
 
 class ShardedFilename(OpDef):

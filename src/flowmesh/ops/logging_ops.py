@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core.dtypes import string
+from flowmesh.core.file_policy import check_path
 from flowmesh.core.shapes import TensorShape
 from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
@@ -98,6 +99,7 @@ class PrintV2(OpDef):
         if stream == "stdout":
             print(text, end="", flush=True)
         elif stream.startswith("file://"):
+            check_path(ctx.files, stream[len("file://") :])
             with open(stream[len("file://") :], "a", encoding="utf-8") as file:
                 file.write(text)
         else:

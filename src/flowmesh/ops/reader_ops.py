@@ -207,7 +207,9 @@ class _ReaderOp(OpDef, abstract=True):
 class _Read(_ReaderOp, abstract=True):
     def run(self, ctx: Any, reader_handle: Any, queue_handle: Any) -> Any:  # type: ignore[override]
         queue = checked_handle(queue_handle, Queue)
-        record = self._reader(reader_handle).read(queue, ctx.cancellation)
+        reader = self._reader(reader_handle)
+        reader.restrict(ctx.files)
+        record = reader.read(queue, ctx.cancellation)
         return mapped(record, lambda r: (string_scalar(r[0]), string_scalar(r[1])))
 
 
@@ -220,7 +222,9 @@ class _ReadUpTo(_ReaderOp, abstract=True):
         self, ctx: Any, reader_handle: Any, queue_handle: Any, num_records: Any
     ) -> Any:
         queue = checked_handle(queue_handle, Queue)
-        records = self._reader(reader_handle).read_up_to(queue, int(num_records), ctx.cancellation)
+        reader = self._reader(reader_handle)
+        reader.restrict(ctx.files)
+        records = reader.read_up_to(queue, int(num_records), ctx.cancellation)
         return mapped(
             records,
             lambda rs: (string_vector([k for k, _ in rs]), string_vector([v for _, v in rs])),

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core import dtypes, errors
+from flowmesh.core.file_policy import check_path
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.formats import slices
 from flowmesh.formats.checkpoint import (
     BundleReader,
     BundleWriter,
     checkpoint_exists,
+    index_path,
     merge_bundles,
 )
 from flowmesh.formats.slice_checkpoint import SliceReader
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output
-from flowmesh.ops.io_ops import file_errors
+from flowmesh.ops.io_ops import check_pattern, file_errors
 from flowmesh.ops.shape_rules import same_size, scalar_input, with_rank
 from flowmesh.resources.messages import dtype_string, shape_string
 
@@ -90,6 +92,7 @@ class SaveV2(OpDef):
         path, names, specs = _arguments(
             "save", prefix, tensor_names, shape_and_slices, len(tensors)
         )
+        check_path(ctx.files, index_path(path))
         with file_errors(path), BundleWriter(path) as writer:
             for name, spec, tensor, dtype in zip(names, specs, tensors, self.attrs["dtypes"]):
                 array = np.asarray(tensor)
@@ -146,6 +149,8 @@ class RestoreV2(OpDef):
         )
         results: list[Any] = [None] * len(names)
         order = sorted(range(len(names)), key=names.__getitem__)
+        check_path(ctx.files, index_path(path))
+        check_pattern(ctx.files, path)
         with file_errors(path):
             if not checkpoint_exists(path):  # a checkpoint of the first format, or none
                 old = SliceReader(path)
@@ -205,7 +210,8 @@ class MergeV2Checkpoints(OpDef):
         self, ctx: Any, checkpoint_prefixes: Any, destination_prefix: Any
     ) -> None:
         target = texts(destination_prefix)[0]
+        sources = texts(checkpoint_prefixes)
+        for path in (*sources, target):
+            check_path(ctx.files, index_path(path))
         with file_errors(target):
-            merge_bundles(
-                texts(checkpoint_prefixes), target, delete_old_dirs=self.attrs["delete_old_dirs"]
-            )
+            merge_bundles(sources, target, delete_old_dirs=self.attrs["delete_old_dirs"])

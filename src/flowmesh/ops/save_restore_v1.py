@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core import dtypes, errors
+from flowmesh.core.file_policy import check_path
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.formats import slices
 from flowmesh.formats.slice_checkpoint import SliceReader, SliceWriter
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
-from flowmesh.ops.io_ops import file_errors, scalar_text
+from flowmesh.ops.io_ops import check_pattern, file_errors, scalar_text
 from flowmesh.ops.save_restore import slice_shape, texts
 from flowmesh.ops.shape_rules import scalar_input, with_rank
 from flowmesh.resources.messages import dtype_string, shape_string
@@ -76,6 +77,7 @@ class Save(OpDef):
     def run(self, ctx: Any, filename: Any, tensor_names: Any, data: Any) -> None:  # type: ignore[override]
         names = texts(tensor_names)
         path = scalar_text(filename, "filename")
+        check_path(ctx.files, path)
         _save(path, names, [""] * len(names), data, self.attrs["T"])
 
 
@@ -106,6 +108,7 @@ class SaveSlices(OpDef):
         self, ctx: Any, filename: Any, tensor_names: Any, shapes_and_slices: Any, data: Any
     ) -> None:
         path = scalar_text(filename, "filename")
+        check_path(ctx.files, path)
         _save(path, texts(tensor_names), texts(shapes_and_slices), data, self.attrs["T"])
 
 
@@ -151,6 +154,7 @@ class Restore(OpDef):
 
     def run(self, ctx: Any, file_pattern: Any, tensor_name: Any) -> Any:  # type: ignore[override]
         pattern = scalar_text(file_pattern, "file_pattern")
+        check_pattern(ctx.files, pattern)
         return _restore(pattern, scalar_text(tensor_name, "tensor_name"), "", self.attrs["dt"])
 
 
@@ -175,8 +179,10 @@ class RestoreSlice(OpDef):
     def run(  # type: ignore[override]
         self, ctx: Any, file_pattern: Any, tensor_name: Any, shape_and_slice: Any
     ) -> Any:
+        pattern = scalar_text(file_pattern, "file_pattern")
+        check_pattern(ctx.files, pattern)
         return _restore(
-            scalar_text(file_pattern, "file_pattern"),
+            pattern,
             scalar_text(tensor_name, "tensor_name"),
             scalar_text(shape_and_slice, "shape_and_slice"),
             self.attrs["dt"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any, TypeAlias
 
 from flowmesh.core import dtypes, errors
 from flowmesh.core.cancellation import CancellationManager
+from flowmesh.core.file_policy import FilePolicy
 from flowmesh.resources.manager import Resource
 from flowmesh.resources.queues import Queue
 
@@ -48,6 +50,7 @@ class Reader(Resource):
         self.name = name
         self._open = open_work
         self._one_record = one_record
+        self._files: FilePolicy | None = None
         self._item = b""
         self._lock = threading.Lock()
         self._line: deque[_Request] = deque()
@@ -56,6 +59,11 @@ class Reader(Resource):
         self._produced = 0
         self._started = 0
         self._completed = 0
+
+    def restrict(self, files: FilePolicy | None) -> None:
+        """From now on opens only what `files` allows; None changes nothing, and nothing lifts it again."""
+        if files is not None:
+            self._files = files
 
     def read(self, queue: Queue, cancellation: CancellationManager | None = None) -> Future[Record]:
         """The next (key, value). OutOfRangeError when the queue is closed and everything is read."""
@@ -185,6 +193,8 @@ class Reader(Resource):
                 None, None, "Expected to dequeue a one-element string tensor"
             )
         item = element[0].item()
+        if self._files is not None:
+            self._files.check(os.fsdecode(item))
         work = self._open(item)
         with self._lock:
             self._started += 1

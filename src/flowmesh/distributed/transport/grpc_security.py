@@ -48,7 +48,7 @@ class TokenGate(grpc.GenericRpcHandler):
     def __init__(self, services: Any, credentials: Credentials):
         self._services = services
         self._credentials = credentials
-        self._refusal = grpc.unary_unary_rpc_method_handler(_refuse)
+        self._refusal: Any = grpc.unary_unary_rpc_method_handler(_refuse)
 
     def service(self, handler_call_details: Any) -> Any:
         if self._credentials.admits(handler_call_details.invocation_metadata or ()):
