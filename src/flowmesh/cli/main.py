@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("flowmesh.cli.run", "run a script with `import tensorflow` meaning Flowmesh"),
     "up": ("flowmesh.cli.up", "run a script on a local cluster of ps and worker tasks"),
     "serve": ("flowmesh.cli.serve", "be one task of a cluster, as a generic server"),
+    "certs": ("flowmesh.cli.certs", "make the credentials of a cluster of several machines"),
     "devices": ("flowmesh.cli.devices", "list this machine's devices"),
 }
 

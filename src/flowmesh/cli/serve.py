@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowmesh.cli.program import SIMULATE_GPUS, add_simulate_gpus, count
+from flowmesh.cli.safety import add_safety, environment
 from flowmesh.cli.signals import SignalWait
 
 STOP_GRACE = 5.0
@@ -39,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     if options.simulate_gpus is not None:
         os.environ[SIMULATE_GPUS] = str(options.simulate_gpus)
+    os.environ.update(environment(options))
     try:
         place = find_place(options.cluster, options.job, options.task, os.environ)
     except BadSpecError as error:
@@ -181,4 +183,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", metavar="I", type=count, help="the index of this task")
     parser.add_argument("--protocol", default="grpc", help="how to be reached (default grpc)")
     add_simulate_gpus(parser)
+    add_safety(parser)
     return parser

@@ -13,6 +13,7 @@ from typing import TextIO
 
 from flowmesh.cli.launcher import INTERRUPT_GRACE, LocalCluster
 from flowmesh.cli.program import FORMS, SIMULATE_GPUS, add_simulate_gpus, count, parse_with_program
+from flowmesh.cli.safety import add_safety, cluster_credentials, environment
 from flowmesh.cli.signals import SignalWait
 from flowmesh.cli.task import Failure, Task
 
@@ -73,13 +74,17 @@ def main(argv: Sequence[str]) -> int:
     printer = Printer(
         sys.stdout, colour=_wants_colour(sys.stdout), width=width, log_dir=options.log_dir
     )
-    with SignalWait(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+    with (
+        SignalWait(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals,
+        cluster_credentials(options.insecure) as (credentials, about),
+    ):
+        simulation = {} if simulated is None else {SIMULATE_GPUS: str(simulated)}
         cluster = LocalCluster(
             program.command(as_tensorflow=options.as_tensorflow),
             ps=options.ps,
             workers=options.workers,
             gpus=None if options.gpus is None else deal_gpus(options.gpus, options.workers),
-            env={} if simulated is None else {SIMULATE_GPUS: str(simulated)},
+            env={**environment(options), **credentials, **simulation},
             flags=options.flags,
             grace=options.grace,
             fail_fast=options.fail_fast,
@@ -88,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
             on_end=signals.wake,
         )
         try:
-            return _run(cluster, signals, quiet=options.quiet)
+            return _run(cluster, signals, about, quiet=options.quiet)
         finally:
             printer.close()
 
@@ -112,12 +117,13 @@ def deal_gpus(text: str, workers: int) -> list[str]:
     return dealt
 
 
-def _run(cluster: LocalCluster, signals: SignalWait, *, quiet: bool) -> int:
+def _run(cluster: LocalCluster, signals: SignalWait, about: str, *, quiet: bool) -> int:
     came: list[int] = []
     try:
         with cluster:
             if not quiet:
-                _say(", ".join(f"{task.name} {task.address}" for task in cluster.tasks))
+                tasks = ", ".join(f"{task.name} {task.address}" for task in cluster.tasks)
+                _say(f"{tasks} ({about})")
             while number := signals.wait():
                 came.append(number)
                 cluster.request_stop(INTERRUPT_GRACE if len(came) == 1 else 0.0)
@@ -173,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--workers", type=count, default=2, metavar="M", help="workers (default 2)")
     add("--gpus", metavar="LIST", help="GPUs to deal out to the workers: 0,1,2,3 or none")
     add_simulate_gpus(parser)
+    add_safety(parser)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
         "--as-tensorflow",
