@@ -28,6 +28,8 @@ def test_program(pool: Pool, setup: str, case: str) -> None:
     program = CASES[case]
     if client not in program.clients:
         pytest.skip(f"not for {client}")
+    if not {ps, worker} <= set(program.servers):
+        pytest.skip(f"not on {ps} and {worker}")
     cluster = pool.cluster(ps, worker)
     actual = pool.run(client, case, cluster.targets[master], f"{setup}_{case}", master=master)
     if program.expect is LOCAL:

@@ -10,7 +10,7 @@ from typing import Any
 from flowmesh.core import errors
 from flowmesh.core.device_spec import canonical_name
 from flowmesh.core.shapes import TensorShape, unknown_shape
-from flowmesh.graph import serde
+from flowmesh.graph import registry, serde
 from flowmesh.graph.graph import Graph, get_default_graph
 from flowmesh.graph.newer_attrs import strip_defaults
 from flowmesh.graph.operation import Operation
@@ -162,17 +162,13 @@ class _Import:
                 if waiting[user] == 0:
                     heapq.heappush(ready, position[user])
         if len(order) != len(self.nodes):
-            cycle = sorted(set(self.nodes) - set(order))[:5]
-            loops = any(n.op == _BACK_EDGE for n in self.nodes.values())
-            why = (
-                "while loops (Enter/NextIteration frames) are not supported"
-                if loops
-                else "Graph is invalid, contains a cycle"
-            )
+            cycle = sorted(set(self.nodes) - set(order))
+            for name in cycle:  # loops close through ops that are known not to run here
+                registry.lookup(self.nodes[name].op)
             raise errors.InvalidArgumentError(
                 None,
                 None,
-                f"{why}: {len(self.nodes) - len(order)} nodes in a cycle, among them {', '.join(cycle)}",
+                f"Graph is invalid, contains a cycle: {len(cycle)} nodes in a cycle, among them {', '.join(cycle[:5])}",
             )
         return order
 

@@ -11,6 +11,22 @@ if TYPE_CHECKING:
 
 _OPS: dict[str, type[OpDef]] = {}
 
+_LOOPS = "tf.while_loop and what is built on it (map_fn, scan, dynamic_rnn) cannot run here: write the loop in Python around session.run, or unroll it"
+_FUNCTIONS = "functions cannot run here: call tf.disable_v2_behavior(), or tf.disable_control_flow_v2(), before the graph is built"
+_UNIMPLEMENTED = {
+    **dict.fromkeys(
+        ("Enter", "Exit", "NextIteration", "LoopCond", "RefEnter", "RefExit", "RefNextIteration"),
+        _LOOPS,
+    ),
+    **dict.fromkeys(
+        ("If", "StatelessIf", "While", "StatelessWhile", "Case", "For", "_If", "_While"), _FUNCTIONS
+    ),
+    **dict.fromkeys(
+        ("PartitionedCall", "StatefulPartitionedCall", "RemoteCall", "SymbolicGradient"), _FUNCTIONS
+    ),
+}
+"""Ops of TensorFlow that need what a static schedule does not have, and what to do instead."""
+
 
 def register(cls: type[OpDef]) -> None:
     """Adds an op definition; a second definition of the same type is a programming error."""
@@ -24,10 +40,14 @@ def register(cls: type[OpDef]) -> None:
 
 
 def lookup(op_type: str) -> type[OpDef]:
-    """The definition of `op_type`; raises NotFoundError when there is none."""
+    """The definition of `op_type`; raises NotFoundError when there is none, UnimplementedError for loops and functions."""
     try:
         return _OPS[op_type]
     except KeyError:
+        arrays = _LOOPS if op_type.startswith(("TensorArray", "TensorList")) else ""
+        reason = _UNIMPLEMENTED.get(op_type, arrays)
+        if reason:
+            raise errors.UnimplementedError(None, None, f"Op type '{op_type}': {reason}.") from None
         raise errors.NotFoundError(
             None,
             None,

@@ -45,3 +45,57 @@ def gradient_of_cond(tf, ctx):
         slope = tf.gradients(y, x)[0]
     with ctx.session() as session:
         return [session.run([y, slope], {x: value}) for value in (2.0, -2.0)]
+
+
+@case(
+    expect=["UnimplementedError", "UnimplementedError", 2.0],
+    clients=("tf115", "tf2"),
+    servers=("flowmesh",),
+)
+def loops(tf, ctx):
+    """A loop does not run on Flowmesh; the error says so, and sessions without it go on."""
+    result = tf.while_loop(lambda i: i < 3, lambda i: i + 1, [tf.constant(0)])
+    with ctx.session() as session:
+        seen = [ctx.failure(session.run, result)]
+    with tf.Graph().as_default():
+        mapped = tf.map_fn(lambda x: x * 2.0, tf.constant([1.0, 2.0]))
+        with ctx.session() as session:
+            seen.append(ctx.failure(session.run, mapped))
+    with tf.Graph().as_default(), ctx.session() as session:
+        return [*seen, float(session.run(tf.constant(2.0)))]
+
+
+@case(expect=["UnimplementedError", "UnimplementedError"], clients=("tf2",), servers=("flowmesh",))
+def functional_control_flow(tf, ctx):
+    """TensorFlow 2's conditionals and loops are functions unless a program turns that off."""
+    seen = []
+    tf.enable_control_flow_v2()
+    try:
+        for build in (
+            lambda: tf.cond(tf.constant(2.0) > 1.0, lambda: 1.0, lambda: 2.0),
+            lambda: tf.while_loop(lambda i: i < 3, lambda i: i + 1, [tf.constant(0)]),
+        ):
+            with tf.Graph().as_default(), ctx.session() as session:
+                seen.append(ctx.failure(session.run, build()))
+    finally:
+        tf.disable_control_flow_v2()
+    return seen
+
+
+@case(clients=("tf115", "tf2"))
+def unused_function(tf, ctx):
+    """A function in the graph's library that no node calls is no obstacle."""
+    try:
+        from tensorflow.python.framework import function
+    except ImportError:
+        return [2.0]
+
+    @function.Defun(tf.float32)
+    def double(x):
+        return x * 2.0
+
+    double.add_to_graph(tf.get_default_graph())
+    with tf.device(ctx.ps):
+        x = tf.constant(1.0) + 1.0
+    with ctx.session() as session:
+        return [float(session.run(x))]

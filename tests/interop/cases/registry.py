@@ -7,18 +7,22 @@ LOCAL = "local"
 class Case:
     """A program: `function(tf, ctx)` returns what it saw."""
 
-    def __init__(self, function, expect, clients):
+    def __init__(self, function, expect, clients, servers):
         self.name = function.__name__
         self.function = function
         self.expect = expect
         self.clients = clients
+        self.servers = servers
 
 
-def case(expect=LOCAL, clients=("tf115", "tf2", "flowmesh")):
-    """Registers a program. It must see `expect`; by default, what it sees in a session of one process of TensorFlow."""
+def case(expect=LOCAL, clients=("tf115", "tf2", "flowmesh"), servers=("tf115", "flowmesh")):
+    """Registers a program. It must see `expect`; by default, what it sees in a session of one process of TensorFlow.
+
+    `clients` are those that can run it, `servers` those that all tasks of the cluster must be among.
+    """
 
     def register(function):
-        CASES[function.__name__] = Case(function, expect, clients)
+        CASES[function.__name__] = Case(function, expect, clients, servers)
         return function
 
     return register
