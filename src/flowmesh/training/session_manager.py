@@ -13,6 +13,7 @@ from flowmesh.client.session import Session
 from flowmesh.core import errors
 from flowmesh.core.platform import tf_logging
 from flowmesh.graph.graph import get_default_graph
+from flowmesh.training import recovery
 from flowmesh.training.checkpoint_management import get_checkpoint_state
 
 _MAX_POLL_SECS = 0.2
@@ -75,7 +76,8 @@ class SessionManager:
     ) -> Any:
         """A session in which the model is ready: restored from the newest checkpoint, else initialized.
 
-        Raises RuntimeError when it is not ready after that, naming the variables.
+        Variables that other sessions of the cluster left with a value keep it, when `ready_op` names those that have none:
+        after a parameter server was restarted only what it held is restored or initialized. Raises RuntimeError when it is not ready after that, naming the variables.
         """
         sess, loaded = self._restored(
             master,
@@ -92,10 +94,7 @@ class SessionManager:
                     raise RuntimeError(
                         "Model is not initialized and no init_op or init_fn or local_init_op was given"
                     )
-                if init_op is not None:
-                    sess.run(init_op, feed_dict=init_feed_dict)
-                if init_fn:
-                    init_fn(sess)
+                recovery.initialize_lost(sess, init_op, init_fn, init_feed_dict, self._ready_op)
             what, message = "ready for local_init", self._run_local_init(sess)
             if message is None:
                 what, message = "ready", self._not_ready(self._ready_op, sess)
@@ -169,7 +168,7 @@ class SessionManager:
             if saver is None or not (checkpoint_dir or filename):
                 return sess, False
             if filename:
-                saver.restore(sess, filename)
+                recovery.restore_lost(sess, saver, filename, self._ready_op)
                 return sess, True
             state = get_checkpoint_state(checkpoint_dir)
             deadline = time.monotonic() + max_wait_secs
@@ -179,7 +178,7 @@ class SessionManager:
                     return sess, False
                 self._pause.wait(min(self._poll_secs or _MAX_POLL_SECS, left))
                 state = get_checkpoint_state(checkpoint_dir)
-            saver.restore(sess, state.model_checkpoint_path)
+            recovery.restore_lost(sess, saver, state.model_checkpoint_path, self._ready_op)
             saver.recover_last_checkpoints(state.all_model_checkpoint_paths)
             return sess, True
         except BaseException:
