@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check lint types format bench oracle clean help
+.PHONY: run test interop check lint types format bench oracle clean help
 
 help:
 	@echo "make run     train a digit classifier on a local cluster (1 ps, 2 workers)"
 	@echo "make test    all tests, the linter and the type checker"
+	@echo "make interop real TensorFlow 1.15 and 2 against Flowmesh, both ways (installs them, each in an environment of its own)"
 	@echo "make check   linter and type checker only"
 	@echo "make bench   benchmarks"
 	@echo "make clean   remove what these commands made"
@@ -31,6 +32,11 @@ run: $(STAMP)
 test: $(VENV)/.dev check
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
+interop: $(VENV)/.dev
+	@tests/interop/install.sh tf115
+	@PYTHON=$(BIN)/python tests/interop/install.sh tf2
+	$(BIN)/python -m pytest -q tests/interop
+
 check: lint types
 
 lint: $(VENV)/.dev
@@ -48,4 +54,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist src/*.egg-info run
+	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache build dist src/*.egg-info run
