@@ -126,7 +126,7 @@ def test_it_tells_its_address_and_stops_cleanly(number: signal.Signals) -> None:
         assert process.stdout.readline() == "flowmesh: ps/0 serves at grpc://localhost:2222\n"
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
-        assert (out, err, process.returncode) == ("stopped with 5.0\n", "", 0)
+        assert (out, err, process.returncode) == ("stopped with 2.0\n", "", 0)
 
 
 def test_a_server_that_ends_by_itself_ends_the_command() -> None:

@@ -16,7 +16,7 @@ from flowmesh.cli.program import SIMULATE_GPUS, add_simulate_gpus, count
 from flowmesh.cli.safety import add_safety, environment
 from flowmesh.cli.signals import SignalWait
 
-STOP_GRACE = 5.0
+STOP_GRACE = 2.0
 _PORTS = range(1, 65_536)
 
 Spec = dict[str, list[str] | dict[int, str]]

@@ -36,6 +36,11 @@ class CancellationManager:
         """The reason given to the first `cancel`, or None."""
         return self._error
 
+    @property
+    def waiting(self) -> int:
+        """How many callbacks are registered."""
+        return len(self._callbacks)
+
     def check(self) -> None:
         """Raises the reason if cancelled."""
         if self._error is not None:

@@ -249,6 +249,14 @@ class Master(MasterInterface):
         for handle in handles:
             self.close_session(handle)
 
+    def drain(self, refusal: errors.OpError, deadline: Deadline) -> None:
+        """No new sessions and steps start; those steps under way get until the deadline to end."""
+        self._closed = True
+        with self._lock:
+            sessions = list(self._sessions.values())
+        for session in sessions:
+            session.drain(refusal, deadline)
+
     def close(self) -> None:
         """Closes all sessions; no new ones start."""
         self._closed = True

@@ -77,6 +77,7 @@ class MasterSession:
         self._running = 0
         self._idle = threading.Condition()
         self._closed = False
+        self._refusal: errors.OpError | None = None
         self._inline = InlineSteps(self._cancellation, self._tell_end)
         if self._config.log_device_placement:
             self._say(device_mapping(self.devices))
@@ -189,13 +190,15 @@ class MasterSession:
 
     def _enter(self) -> None:
         self._cancellation.check()
+        if self._refusal is not None:
+            raise self._refusal
         with self._idle:
             self._running += 1
 
     def _leave(self) -> None:
         with self._idle:
             self._running -= 1
-            if self._closed and not self._running:
+            if (self._closed or self._refusal is not None) and not self._running:
                 self._idle.notify_all()
 
     # -- partial runs and callables --------------------------------------------------------------------
@@ -394,6 +397,12 @@ class MasterSession:
             part.worker.deregister_graph(self.handle, part.handle, Deadline.after(_CLEANUP_SECONDS))
 
     # -- the end ---------------------------------------------------------------------------------------
+
+    def drain(self, refusal: errors.OpError, deadline: Deadline) -> None:
+        """Lets no new step start, and gives those under way until the deadline to end."""
+        self._refusal = refusal
+        with self._idle:
+            self._idle.wait_for(lambda: not self._running, deadline.remaining())
 
     def close(self) -> None:
         """Cancels running steps, waits for them to say so, and has the workers forget the session."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import atexit
 import errno
 import logging
+import signal
 import socket
 import sys
 import threading
 import weakref
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
 from typing import Any
 
 from flowmesh.core import errors
 from flowmesh.core.cluster_spec import ClusterSpec, join_address, split_address
+from flowmesh.core.deadline import Deadline
 from flowmesh.distributed.credentials import (
     check_exposure,
     from_environment,
@@ -126,20 +130,28 @@ class Server:
 
     def join(self, timeout: float | None = None) -> bool:
         """Waits until the server is stopped, for `timeout` seconds at most; whether it is. Returns at once when it was not
-        started. Ctrl-C ends the wait with KeyboardInterrupt."""
+        started. Ctrl-C ends the wait with KeyboardInterrupt; SIGTERM, unless the program handles it, with SystemExit, so that
+        the server is stopped and tells its callers before the process ends."""
         if self._state == "new":
             return False
-        return self._over.wait(timeout)
+        with _terminated():
+            return self._over.wait(timeout)
 
     def stop(self, grace: float | None = None) -> None:
-        """Ends all sessions and steps, and frees the port. Calls under way get `grace` seconds to end (by default just enough
-        to say that they were ended); nobody waits longer than they take."""
+        """Ends all sessions and steps, and frees the port. Steps under way get `grace` seconds to end, while new ones are
+        refused (by default just long enough to say that they were ended); nobody waits longer than they take."""
         with self._lock:
             if self._state == "stopped":
                 return
             self._state = "stopped"
         _servers.discard(self)
         inproc.unregister(self._address, self._master)
+        if grace:
+            deadline = Deadline.after(grace)
+            refusal = errors.UnavailableError(None, None, f"The server of {self._task} is stopping")
+            self._master.drain(refusal, deadline)
+            self._worker.drain(refusal, deadline)
+            grace = max(_FAREWELL, deadline.remaining() or 0.0)
         self._master.close()
         self._worker.close()
         self._plane.close()
@@ -343,6 +355,26 @@ def _bind_error(address: str, task: str, error: Exception) -> errors.OpError:
     return errors.UnknownError(
         None, None, f"Could not start gRPC server: {task} cannot listen on {address}: {why}."
     )
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """Has SIGTERM raise SystemExit here, in the main thread of a program that does nothing about it itself."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 _servers: weakref.WeakSet[Server] = weakref.WeakSet()

@@ -62,7 +62,9 @@ class Worker(WorkerInterface):
         self._partial = PartialParts()
         self.policy = Policy()
         self._log = RecvLog(task)
+        self._quiet = threading.Condition(self._lock)
         self._stopped: OpError | None = None
+        self._refusal: OpError | None = None
         self._running = CancellationManager()
         self._identity = ""
         peers.set_local(self)
@@ -122,6 +124,8 @@ class Worker(WorkerInterface):
 
     def _session(self, handle: str) -> WorkerSession:
         session = self._sessions.get(handle)
+        if self._refusal is not None:
+            raise self._refusal
         if session is not None:
             return session
         if not handle:
@@ -230,6 +234,15 @@ class Worker(WorkerInterface):
     def _over(self, own: CancellationManager, token: int) -> None:
         own.close()
         self._running.deregister(token)
+        if self._refusal is not None:
+            with self._lock:
+                self._quiet.notify_all()
+
+    def drain(self, refusal: OpError, deadline: Deadline) -> None:
+        """Lets no new step start, and gives those under way until the deadline to end."""
+        with self._lock:
+            self._refusal = refusal
+            self._quiet.wait_for(lambda: not self._running.waiting, deadline.remaining())
 
     def _result(
         self, call: RunGraphCall, graph: RegisteredGraph, tensors: Any, trace: TraceCollector | None
