@@ -28,17 +28,19 @@ def encode_record(data: bytes) -> bytes:
 
 
 class RecordWriter:
-    """Writes records to a file that it creates."""
+    """Writes records to a file that it creates; `level` is zlib's, -1 its default."""
 
-    def __init__(self, path: str, compression: str = "", *, mode: str = "wb") -> None:
+    def __init__(
+        self, path: str, compression: str = "", *, mode: str = "wb", level: int = -1
+    ) -> None:
         _check_compression(compression)
         self.path = path
         self._raw = cast(IO[bytes], open(path, mode))  # noqa: SIM115 - closed by close()
         self._sink: Any = self._raw
         if compression == "GZIP":
-            self._sink = gzip.GzipFile("", "wb", fileobj=self._raw, mtime=0)
+            self._sink = gzip.GzipFile("", "wb", level, fileobj=self._raw, mtime=0)
         elif compression == "ZLIB":
-            self._sink = _ZlibSink(self._raw)
+            self._sink = _ZlibSink(self._raw, level)
 
     def write(self, record: bytes) -> None:
         self._sink.write(encode_record(record))
@@ -168,9 +170,9 @@ def _check_compression(compression: str) -> None:
 
 
 class _ZlibSink:
-    def __init__(self, raw: IO[bytes]) -> None:
+    def __init__(self, raw: IO[bytes], level: int) -> None:
         self._raw = raw
-        self._state = zlib.compressobj()
+        self._state = zlib.compressobj(level)
 
     def write(self, data: bytes) -> None:
         self._raw.write(self._state.compress(data))

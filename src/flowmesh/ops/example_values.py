@@ -36,7 +36,7 @@ def values_of(feature: Any) -> tuple[DType | None, Any]:
 def feature_of(features: Any, key: bytes) -> Any:
     """The Feature with this key, or None."""
     name = key.decode()
-    return features.feature[name] if name in features.feature else None
+    return features.feature.get(name)
 
 
 def as_vector(values: Any, dtype: DType) -> np.ndarray:

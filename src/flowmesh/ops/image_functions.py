@@ -92,6 +92,10 @@ def resize_images(
             images = raw.ResizeBilinear(images, size, align_corners=align_corners)
         elif method == ResizeMethod.NEAREST_NEIGHBOR:
             images = raw.ResizeNearestNeighbor(images, size, align_corners=align_corners)
+        elif method == ResizeMethod.BICUBIC:
+            images = raw.ResizeBicubic(images, size, align_corners=align_corners)
+        elif method == ResizeMethod.AREA:
+            images = raw.ResizeArea(images, size, align_corners=align_corners)
         else:
             raise ValueError("Resize method is not implemented.")
         return _single(images) if single else images
