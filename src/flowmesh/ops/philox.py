@@ -61,6 +61,12 @@ def blocks_at(xp: Any, state: Array, offsets: Array) -> Array:
     return out
 
 
+def lanes(xp: Any, state: Array, count: int) -> tuple[Array, Array, Array, Array]:
+    """The next `count` blocks, for a compiled program: the first, second, third and fourth words of all, uint64 below 2**32."""
+    low, high = _counter(xp, state)
+    return _rounds(xp, state[:2].astype(xp.uint64), low, high, xp.arange(count, dtype=xp.uint64))
+
+
 def words(xp: Any, state: Array, count: int) -> Array:
     """The next `count` 32-bit words, uint32 of shape [count]."""
     return blocks(xp, state, -(-count // 4)).reshape(-1)[:count]
@@ -74,7 +80,17 @@ def _counter(xp: Any, state: Array) -> tuple[Array, Array]:
 
 
 def _cipher(xp: Any, keys: Array, low: Array, high: Array, offsets: Array) -> Array:
-    """Philox 4x32-10 of counter + offsets."""
+    """Philox 4x32-10 of counter + offsets: uint32 [n, 4]."""
+    a, b, c, d = _rounds(xp, keys, low, high, offsets)
+    if xp is np:
+        return np.stack([a, b, c, d], axis=-1).astype(np.uint32)
+    return _interleaved(xp, a, b, c, d)
+
+
+def _rounds(
+    xp: Any, keys: Array, low: Array, high: Array, offsets: Array
+) -> tuple[Array, Array, Array, Array]:
+    """The four words of each block, as uint64."""
     mask, shift = xp.uint64(_MASK), xp.uint64(32)
     m0, m1 = (xp.uint64(m) for m in _MULTIPLIERS)
     bottom = offsets + low
@@ -90,9 +106,7 @@ def _cipher(xp: Any, keys: Array, low: Array, high: Array, offsets: Array) -> Ar
             (first >> shift) ^ d ^ k1,
             first & mask,
         )
-    if xp is np:
-        return np.stack([a, b, c, d], axis=-1).astype(np.uint32)
-    return _interleaved(xp, a, b, c, d)
+    return a, b, c, d
 
 
 def _interleaved(xp: Any, a: Array, b: Array, c: Array, d: Array) -> Array:

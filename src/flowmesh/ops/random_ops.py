@@ -86,6 +86,16 @@ class RandomUniform(_FloatDraw):
     def draw(self, xp: Any, state: Any, count: int, dtype: Any) -> Any:
         return philox_draws.uniform(xp, state, count, dtype)
 
+    def compute_lanes(self, xp: Any, state: Any, shape: Any) -> Any:
+        """For a compiled program: the new state, the numbers as four arrays (number k is number k // 4 of array k % 4), and
+        the shape; None when they cannot be had so.
+        """
+        dims = _dims(shape)
+        count = int(np.prod(dims, dtype=np.int64))
+        if self.attrs["dtype"] != float32 or count == 0 or count % 4:
+            return None
+        return _moved(xp, state, count), philox_draws.uniform_lanes(xp, state, count), dims
+
 
 class RandomStandardNormal(_FloatDraw):
     """Normal numbers of mean 0 and deviation 1."""

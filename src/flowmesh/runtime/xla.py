@@ -20,6 +20,7 @@ import numpy as np
 
 from flowmesh.passes import op_traits
 from flowmesh.resources.variable import Variable
+from flowmesh.runtime import lanes
 from flowmesh.runtime.device import Device, load_jax
 from flowmesh.runtime.program import Cell, Instruction, Program, invoke
 from flowmesh.runtime.values import freeze, host_view, is_frozen, private_copy
@@ -169,13 +170,14 @@ class CompiledProgram:
 
         def put(value: Any) -> tuple[bool, Any]:
             """(traced, position among the results) or (not traced, the value itself)."""
+            value = lanes.settled(value)
             if isinstance(value, np.ndarray):
                 return False, freeze(value)
             out.append(value)
             return True, len(out) - 1
 
         for k in self.donated:
-            cells[k].value = self._jax.numpy.asarray(cells[k].value)
+            cells[k].value = self._jax.numpy.asarray(lanes.settled(cells[k].value))
         self.written = [(k, *put(c.value)) for k, c in enumerate(cells) if c.written]
         self.results = []
         for register in self._program.output_registers:
@@ -196,6 +198,12 @@ class CompiledProgram:
             stand_ins = [np.broadcast_to(np.zeros((), a.dtype), a.shape) for a in arguments]
             return invoke(instruction, np, stand_ins, implicit)
         jnp = self._jax.numpy
+        if any(isinstance(a, lanes.Lanes) for a in arguments):
+            return lanes.call(instruction, jnp, arguments, implicit)
+        if instruction.implicit >= 0 and self.jax_device.platform == "cpu":
+            drawn = lanes.draw(instruction, jnp, arguments, implicit)
+            if drawn is not None:
+                return drawn
         known = [isinstance(a, np.ndarray) or a is None for a in arguments]
         for i in instruction.needs_static:
             if not known[i]:
