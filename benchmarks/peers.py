@@ -19,6 +19,8 @@ class Side:
     name: str
     title: str
     command: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    """What follows the name of the row."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,19 @@ def flowmesh() -> Side:
     return Side("flowmesh", "Flowmesh", (sys.executable, "-m", "flowmesh", "run", child))
 
 
+def plain_jax() -> Side:
+    """Hand-written JAX, in the environment of this checkout."""
+    child = str(Path(__file__).parent / "child.py")
+    return Side("jax", "plain JAX", (sys.executable, child), ("jax",))
+
+
 def set_up(name: str) -> Side | None:
     """The peer `name`, installed on first use; None, with a line that says why, when it cannot be had.
 
     The environment variable FLOWMESH_BENCH_TF115 (or _TF2) may name the Python of an environment that is there already.
     """
+    if name == "jax":
+        return plain_jax()
     recipe = RECIPES[name]
     python = os.environ.get(recipe.variable)
     if python is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import re
 import statistics
 from collections.abc import Sequence
 from importlib import metadata
@@ -12,6 +13,9 @@ from pathlib import Path
 
 from benchmarks.peers import Side
 from benchmarks.runner import Measured
+
+
+HEADING = "One process"
 
 
 def figure(seconds: float) -> str:
@@ -42,8 +46,6 @@ def write(path: Path, sides: Sequence[Side], table: Sequence[Measured]) -> None:
     """Writes the Markdown table."""
     peers = [s for s in sides if s.name != "flowmesh"]
     lines = [
-        "# Results",
-        "",
         f"{datetime.date.today().isoformat()}, {platform.machine()}, {os.cpu_count()} cores, {platform.system()}, "
         f"Python {platform.python_version()}, JAX {metadata.version('jax')}, NumPy {metadata.version('numpy')}.",
         "",
@@ -56,13 +58,39 @@ def write(path: Path, sides: Sequence[Side], table: Sequence[Measured]) -> None:
     ]
     for row in table:
         cells = [
-            row.title,
+            row.title + "".join(f" (must reach {w:g}x of {g})" for g, w in row.gates.items()),
             _spread(row.seconds["flowmesh"]) if "flowmesh" in row.seconds else "failed",
         ]
         for peer in peers:
             if peer.name in row.seconds and "flowmesh" in row.seconds:
                 cells += [_spread(row.seconds[peer.name]), f"{row.ratio(peer.name):.2f}"]
             else:
-                cells += ["failed", ""]
+                cells += ["" if peer.name in row.skipped else "failed", ""]
         lines.append("| " + " | ".join(cells) + " |")
-    path.write_text("\n".join(lines) + "\n")
+    write_section(path, HEADING, "\n".join(lines))
+
+
+def write_section(path: Path, heading: str, text: str) -> None:
+    """Puts `text` under `## heading` in the file, in the place of what stood there; other sections stay as they are."""
+    old = path.read_text() if path.exists() else "# Results\n"
+    start, *sections = re.split(r"(?m)^(?=## )", old)
+    made = f"## {heading}\n\n{text}\n\n"
+    for index, section in enumerate(sections):
+        if section.splitlines()[0] == f"## {heading}":
+            sections[index] = made
+            break
+    else:
+        sections.append(made)
+    parts = [part.rstrip("\n") for part in (start, *sections)]
+    path.write_text("\n\n".join(parts) + "\n")
+
+
+def check(table: Sequence[Measured], tolerance: float) -> list[str]:
+    """The gates that are not reached, in words: a ratio may fall short by `tolerance`."""
+    missed = []
+    for row in table:
+        for gate, wanted in row.gates.items():
+            ratio = row.gate_ratio(gate)
+            if ratio is not None and ratio < wanted * (1 - tolerance):
+                missed.append(f"{row.title}: {ratio:.2f}x of {gate}, must be {wanted:.2f}x")
+    return missed

@@ -26,6 +26,10 @@ class Measured:
     title: str
     seconds: dict[str, list[float]] = field(default_factory=dict)
     first: dict[str, float] = field(default_factory=dict)
+    skipped: set[str] = field(default_factory=set)
+    """Sides that the row has no program for."""
+    gates: dict[str, float] = field(default_factory=dict)
+    """The ratios that the row must reach, by peer ("tf": the faster TensorFlow)."""
 
     def median(self, side: str) -> float:
         """Median seconds of one iteration."""
@@ -35,6 +39,13 @@ class Measured:
         """How many times faster than `peer`: the median of the ratios of neighbouring rounds."""
         ours, theirs = self.seconds["flowmesh"], self.seconds[peer]
         return statistics.median(b / a for a, b in zip(ours, theirs))
+
+
+    def gate_ratio(self, gate: str) -> float | None:
+        """The ratio that a gate is about; None when the peer was not measured."""
+        peers = ("tf115", "tf2") if gate == "tf" else (gate,)
+        ratios = [self.ratio(p) for p in peers if p in self.seconds and "flowmesh" in self.seconds]
+        return min(ratios, default=None)
 
 
 def row_names() -> list[str]:
@@ -57,19 +68,22 @@ class _Process:
     def __init__(self, side: Side, row: str) -> None:
         self.side = side
         self.process = subprocess.Popen(
-            [*side.command, row],
+            [*side.command, row, *side.options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def ready(self) -> dict[str, Any]:
-        """Waits until the program is built and warm; RuntimeError with its last words when it fails."""
+    def ready(self) -> dict[str, Any] | None:
+        """Waits until the program is built and warm; None when the row has nothing for this side, RuntimeError with its last
+        words when it fails."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.startswith("ready "):
                 return json.loads(line[6:])
+            if line.startswith("skipped"):
+                return None
         _, errors = self.process.communicate(timeout=START_SECONDS)
         raise RuntimeError(f"{self.side.title} failed: {errors[-800:]}")
 
@@ -88,7 +102,8 @@ class _Process:
 
 def measure(row: str, sides: Sequence[Side], rounds: int) -> Measured:
     """Runs a row on all sides; a side that fails is named and left out."""
-    measured = Measured(row, row_module(row).TITLE)
+    module = row_module(row)
+    measured = Measured(row, module.TITLE, gates=dict(getattr(module, "GATES", {})))
     running: list[tuple[_Process, int]] = []
     try:
         for side in sides:
@@ -98,6 +113,10 @@ def measure(row: str, sides: Sequence[Side], rounds: int) -> Measured:
             except RuntimeError as error:
                 process.close()
                 print(error)
+                continue
+            if facts is None:
+                process.close()
+                measured.skipped.add(side.name)
                 continue
             measured.first[side.name] = facts["first_s"]
             once = max(process.run(3) / 3, 1e-7)

@@ -2,6 +2,7 @@
 
 TITLE = "Monte-Carlo Pi, 1M points"
 WARM_UP = 5
+GATES = {"tf": 1.0}
 
 
 def build(tf):
@@ -10,3 +11,15 @@ def build(tf):
     inside = tf.reduce_sum(tf.cast(tf.square(x) + tf.square(y) < 1.0, tf.float32))
     session = tf.Session()
     return lambda: session.run(inside)
+
+
+def build_jax():
+    import jax
+
+    def draw(key):
+        x, y = jax.random.uniform(key, (2, 1000000), minval=-1.0, maxval=1.0)
+        return (x * x + y * y < 1.0).sum()
+
+    step = jax.jit(draw)
+    key = jax.random.key(1)
+    return lambda: int(step(key))

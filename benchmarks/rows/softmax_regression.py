@@ -3,6 +3,8 @@
 import numpy as np
 
 TITLE = "softmax regression step, batch 100"
+WARM_UP = 1200
+GATES = {"tf": 1.6}
 
 
 def build(tf):
@@ -19,3 +21,31 @@ def build(tf):
     session = tf.Session()
     session.run(tf.global_variables_initializer())
     return lambda: session.run(train, {x: images, y: labels})
+
+
+def build_jax():
+    import jax
+    import jax.numpy as jnp
+
+    random = np.random.RandomState(0)
+    images = random.rand(100, 784).astype(np.float32)
+    labels = np.eye(10, dtype=np.float32)[random.randint(0, 10, 100)]
+
+    def loss(parameters, x, y):
+        w, b = parameters
+        prediction = jax.nn.softmax(x @ w + b)
+        return (-(y * jnp.log(prediction + 1e-8)).sum(1)).mean()
+
+    def update(parameters, x, y):
+        gradients = jax.grad(loss)(parameters, x, y)
+        return jax.tree.map(lambda p, g: p - 0.01 * g, parameters, gradients)
+
+    step = jax.jit(update, donate_argnums=0)
+    parameters = (jnp.zeros((784, 10)), jnp.zeros(10))
+
+    def run():
+        nonlocal parameters
+        parameters = step(parameters, images, labels)
+        jax.block_until_ready(parameters)
+
+    return run
