@@ -28,12 +28,15 @@ import numpy as np
 from flowmesh.core import device_spec, dtypes, errors
 from flowmesh.core.shapes import TensorShape
 from flowmesh.graph import registry
+from flowmesh.graph.constant_value import constant_value
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 from flowmesh.passes import conditions
 
 _EMPTY = TensorShape([0])
+_MAX_REPLICATED = 1 << 20
+"""Bytes up to which a constant is put into each part that uses it."""
 
 
 def partition(
@@ -139,6 +142,9 @@ class _Partitioner:
                     tensor.op,
                     f"Trying to access resource {tensor.op.name} located in device {source} from device {device}",
                 )
+            known = None if before else _known_value(tensor)
+            if known is not None and not conditions.tensor_condition(tensor, self._conditions):
+                return self._replicate(tensor, known, part, device)
             sent = self._copies[tensor.op].outputs[tensor.value_index]
             received = self._transfer(sent, source, part, device, tensor.op.name)
             self._note(received, conditions.tensor_condition(tensor, self._conditions))
@@ -156,6 +162,22 @@ class _Partitioner:
             if here and ref.dtype._is_ref_dtype and ref not in self._fed:
                 return ref
         return tensor
+
+    def _replicate(self, tensor: Tensor, value: Any, part: str, device: str) -> Tensor:
+        """A constant in `part` for a tensor whose value is known: nothing needs to be sent in every step."""
+        graph = self._part(part)
+        constant = graph.create_operation(
+            _define("Const", value=value, dtype=tensor.dtype.base_dtype),
+            [],
+            graph.unique_name(f"{tensor.op.name}/_constant_{tensor.value_index}") + "/",
+            [],
+            device,
+            [TensorShape(value.shape)],
+        )
+        constant.device = device
+        constant._frames = tensor.op._frames
+        self._received[tensor, part, ()] = constant
+        return constant.outputs[0]
 
     def _control(self, op: Operation, part: str, device: str) -> Operation:
         source = self._placement[op]
@@ -290,6 +312,15 @@ class _Partitioner:
         if shape is not None and shape.key is not None:
             op.extra_attrs["_output_shapes"] = (shape,)
         return op
+
+
+def _known_value(tensor: Tensor) -> Any:
+    """The value of a constant, or of a shape that is known; None for all others and where control inputs must come first."""
+    op = tensor.op
+    if op._control_inputs or op.type not in ("Const", "Shape", "ShapeN", "Size", "Rank"):
+        return None
+    value = constant_value(tensor)
+    return value if isinstance(value, np.ndarray) and value.nbytes <= _MAX_REPLICATED else None
 
 
 def _define(op_type: str, **attrs: Any) -> Any:
