@@ -51,8 +51,7 @@ def serve(tf, function, target, container, folder, extra):
     """Runs one program in a graph and containers of its own."""
     from cases.registry import Context
 
-    context = Context(tf, target, folder, container)
-    context.extra = extra
+    context = Context(tf, target, folder, container, extra)
     with tf.Graph().as_default() as graph, graph.container(container):
         return encode(function(tf, context))
 

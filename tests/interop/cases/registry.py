@@ -31,12 +31,13 @@ def case(expect=LOCAL, clients=("tf115", "tf2", "flowmesh"), servers=("tf115", "
 class Context:
     """Where a program runs."""
 
-    def __init__(self, tf, target, folder, container):
+    def __init__(self, tf, target, folder, container, extra=None):
         self.tf = tf
         self.target = target
         self.folder = folder
         # TensorFlow allows no "_" in the name of a container.
         self.container = container
+        self.extra = extra
         remote = bool(target)
         self.ps = "/job:ps/task:0" if remote else ""
         self.worker = "/job:worker/task:0" if remote else ""
