@@ -22,10 +22,10 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
-def _memory() -> int:
-    """This machine's memory in bytes."""
+def _much() -> int:
+    """A quarter of this machine's memory in bytes: kernels need room for intermediate values, too."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
     except (ValueError, OSError, AttributeError):
         return 1 << 40
 
@@ -40,10 +40,10 @@ class Limits:
     """The GraphDef that a client sends with one call."""
     nodes: int = 1_000_000
     """The nodes of a graph that came from another process, all additions counted."""
-    tensor: int = _memory()
-    """One tensor: by default what no machine like this could hold."""
-    queue: int = _memory()
-    """What one queue holds at a time."""
+    tensor: int = _much()
+    """One tensor that an op makes from sizes it was given: by default a quarter of the memory."""
+    queue: int = _much()
+    """What one queue holds at a time: by default a quarter of the memory."""
 
     @classmethod
     def parse(cls, text: str) -> Limits:

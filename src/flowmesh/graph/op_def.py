@@ -15,6 +15,7 @@ from flowmesh.core import dtypes
 from flowmesh.core.dtypes import DType
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph import registry
+from flowmesh.graph.growth import GROWING, guarded
 
 if TYPE_CHECKING:
     from flowmesh.core.cancellation import CancellationManager
@@ -247,6 +248,8 @@ class OpDef:
         if not abstract:
             if "op_type" not in cls.__dict__:
                 cls.op_type = cls.__name__
+            if cls.op_type in GROWING:
+                cls.compute = guarded(cls.compute)  # type: ignore[method-assign]
             registry.register(cls)
 
     def __init__(self, attrs: Mapping[str, Any]) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from flowmesh.graph.graph import Graph
     from flowmesh.graph.operation import Operation
 
+_MAX_OUTPUTS = 1 << 16
+
 PRODUCER_VERSION = 134
 """The GraphDef version that TensorFlow 1.15 writes."""
 
@@ -263,6 +265,20 @@ def _attr_def_to_proto(attr: AttrDef, message: Any) -> None:
             allowed.s.extend(a if isinstance(a, bytes) else a.encode() for a in attr.allowed)
 
 
+def _check_counts(cls: type[OpDef], attrs: dict[str, Any], node: Any) -> None:
+    """InvalidArgumentError for lists of so many inputs or outputs that they cannot be meant."""
+    for args, most in ((cls.input_args, len(node.input)), (cls.output_args, _MAX_OUTPUTS)):
+        for arg in args:
+            count = attrs[arg.number_attr] if arg.number_attr is not None else 0
+            if not 0 <= count <= most:
+                raise errors.InvalidArgumentError(
+                    None,
+                    None,
+                    f"NodeDef '{node.name}' (op: '{node.op}'): attr '{arg.number_attr}' is {count}, but '{arg.name}' can "
+                    f"have 0 to {most} tensors",
+                )
+
+
 def definition_from_node(node: Any, name: str | None = None) -> tuple[OpDef, dict[str, Any]]:
     """The op definition bound to a NodeDef's attrs, and the attrs that are the node's own ("_class" ...); errors call
     the node `name`.
@@ -295,6 +311,7 @@ def definition_from_node(node: Any, name: str | None = None) -> tuple[OpDef, dic
                 None,
                 f"NodeDef '{node.name}' (op: '{node.op}'): attr '{name}' is not valid: {error}",
             ) from error
+    _check_counts(cls, attrs, node)
     extra: dict[str, Any] = {}
     for name in node.attr:
         if name in cls.attr_defs:

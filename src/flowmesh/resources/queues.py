@@ -10,14 +10,14 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from flowmesh.core import dtypes, errors
+from flowmesh.core import dtypes, errors, limits
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.dtypes import DType
 from flowmesh.core.shapes import TensorShape
@@ -82,6 +82,7 @@ class Queue(Resource):
         self.capacity = _UNBOUNDED if capacity < 0 else capacity
         self._lock = threading.Lock()
         self._closed = False
+        self._held = 0  # bytes, those of waiting enqueues too
         self._enqueues: deque[_Attempt] = deque()
         self._dequeues: deque[_Attempt] = deque()
         if self.shapes is not None and len(self.shapes) != len(self.component_types):
@@ -129,9 +130,7 @@ class Queue(Resource):
     ) -> Future[None]:
         """Adds one element, once there is room."""
         element = self._checked(values, None)
-        return self._start(
-            self._enqueues, _Attempt(self._advance_enqueue, elements=[element]), cancellation
-        )
+        return self._start_enqueue([element], cancellation)
 
     def enqueue_many(
         self, values: Sequence[Any], cancellation: CancellationManager | None = None
@@ -141,9 +140,7 @@ class Queue(Resource):
         rows = shape[0] if shape else 0
         columns = self._checked(values, rows)
         elements = [tuple(column[i, ...] for column in columns) for i in range(rows)]
-        return self._start(
-            self._enqueues, _Attempt(self._advance_enqueue, elements=elements), cancellation
-        )
+        return self._start_enqueue(elements, cancellation)
 
     def dequeue(self, cancellation: CancellationManager | None = None) -> Future[Element]:
         """Takes one element: the future's result is a tuple with one array per component."""
@@ -261,6 +258,21 @@ class Queue(Resource):
 
     # -- waiting in line ----------------------------------------------------------------------------
 
+    def _start_enqueue(
+        self, elements: list[Element], cancellation: CancellationManager | None
+    ) -> Future[None]:
+        """Puts an enqueue in line; ResourceExhaustedError when the queue would hold more than the limit."""
+        if cancellation is None or not cancellation.cancelled:
+            size = _size(elements)
+            with self._lock:
+                held = self._held + size
+                if held > limits.current().queue:
+                    raise limits.exceeded(f"{self.label} '{self.name}' is full", held, "queue")
+                self._held = held
+        return self._start(
+            self._enqueues, _Attempt(self._advance_enqueue, elements=elements), cancellation
+        )
+
     def _start(
         self,
         line: deque[_Attempt],
@@ -296,8 +308,14 @@ class Queue(Resource):
     def _abandon(self, attempt: _Attempt, kind: str) -> None:
         """Fails an attempt that waits; the elements that a dequeue holds go back where they were."""
         if kind == "Dequeue":
-            self._restore(attempt.elements)
+            self._take_back(attempt.elements)
+        else:
+            self._held -= _size(attempt.elements)
         attempt.finished, attempt.error = True, _cancelled(kind)
+
+    def _take_back(self, elements: list[Element]) -> None:
+        self._held += _size(elements)
+        self._restore(elements)
 
     def _fail_all(self, line: deque[_Attempt], kind: str) -> list[_Attempt]:
         gone = list(line)
@@ -326,6 +344,7 @@ class Queue(Resource):
 
     def _advance_enqueue(self, attempt: _Attempt) -> Progress:
         if self._closed:
+            self._held -= _size(attempt.elements)
             attempt.error = errors.CancelledError(
                 None, None, f"{self.label} '{self.name}' is closed."
             )
@@ -352,7 +371,7 @@ class Queue(Resource):
         size = self._count()
         missing = attempt.wanted - len(attempt.elements)
         if self._closed and size < missing:
-            self._restore(attempt.elements)
+            self._take_back(attempt.elements)
             attempt.elements = []
             if not attempt.up_to or self._count() == 0:
                 attempt.error = errors.OutOfRangeError(
@@ -366,7 +385,9 @@ class Queue(Resource):
         available = size if self._closed else size - self._reserve()
         take = min(missing, available)
         for _ in range(take):
-            attempt.elements.append(self._pop())
+            element = self._pop()
+            self._held -= _size((element,))
+            attempt.elements.append(element)
         if take < missing:
             return "some" if take > 0 else "none"
         try:
@@ -376,6 +397,11 @@ class Queue(Resource):
         except Exception as error:
             attempt.error = error
         return "done"
+
+
+def _size(elements: Iterable[Element]) -> int:
+    """The bytes of some elements."""
+    return sum([array.nbytes for element in elements for array in element])
 
 
 def _kept(value: Any) -> np.ndarray:

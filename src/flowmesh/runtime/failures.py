@@ -48,7 +48,7 @@ def annotate(op: Operation | None, exc: BaseException) -> OpError:
     if isinstance(exc, OpError):
         error = exc
     else:
-        error = _from_xla(exc) or errors.from_exception(exc)
+        error = _from_xla(exc) or _from_kernel(exc) or errors.from_exception(exc)
     if op is None or "[[" in error.message:
         return error
     message = error.message
@@ -59,6 +59,13 @@ def annotate(op: Operation | None, exc: BaseException) -> OpError:
     named = errors.make(error.error_code, f"{message}\n\t {describe(op)}", None, op)
     named.__cause__ = exc.__cause__ if exc is error else exc
     return named
+
+
+def _from_kernel(exc: BaseException) -> OpError | None:
+    """What NumPy says of indices and sizes that do not fit."""
+    if isinstance(exc, (IndexError, OverflowError, ZeroDivisionError)):
+        return errors.InvalidArgumentError(None, None, str(exc) or type(exc).__name__)
+    return None
 
 
 def _from_xla(exc: BaseException) -> OpError | None:

@@ -10,7 +10,10 @@ from collections.abc import Callable, Collection, Sequence
 from enum import IntEnum
 from typing import Any
 
+import numpy as np
+
 from flowmesh.core import dtypes
+from flowmesh.graph.growth import check_traced
 from flowmesh.graph.op_def import ArgDef
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
@@ -352,5 +355,8 @@ def invoke(instruction: Instruction, xp: Any, arguments: list[Any], implicit: li
     if instruction.grouped:
         arguments = instruction.op.definition.group_inputs(arguments)
     if instruction.implicit >= 0:
-        return instruction.compute(xp, implicit[instruction.implicit], *arguments)
-    return instruction.compute(xp, *arguments)
+        arguments = [implicit[instruction.implicit], *arguments]
+    result = instruction.compute(xp, *arguments)
+    if xp is not np:
+        check_traced(result)
+    return result

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from flowmesh.core import limits
 from flowmesh.distributed.heartbeat import Rhythm
 
 _COMMON = (
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
     ("grpc.max_metadata_size", 64 * 1024),
 )
 
 CHANNEL_OPTIONS = (
     *_COMMON,
+    ("grpc.max_receive_message_length", -1),
     # A proxy that the environment names is for the Internet, not for the cluster.
     ("grpc.enable_http_proxy", 0),
     # Each channel has connections of its own, which end with it.
@@ -30,12 +31,16 @@ SERVER_OPTIONS = (
 
 def server_options(rhythm: Rhythm) -> tuple[tuple[str, int], ...]:
     """The options of a server that finds out, while calls are under way, that a caller has fallen silent."""
+    options = (
+        *SERVER_OPTIONS,
+        ("grpc.max_receive_message_length", limits.current().message),
+    )
     if rhythm.timeout < 0:
-        return SERVER_OPTIONS
+        return options
     interval = max(1, round(min(rhythm.interval, rhythm.timeout) * 1000))
     timeout = max(1, round(rhythm.timeout * 1000) - interval)
     return (
-        *SERVER_OPTIONS,
+        *options,
         ("grpc.keepalive_time_ms", interval),
         ("grpc.keepalive_timeout_ms", timeout),
         ("grpc.http2.max_pings_without_data", 0),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core import errors
+from flowmesh.core import errors, limits
 from flowmesh.core.errors import OpError
 from flowmesh.distributed import failure
 from flowmesh.distributed.interfaces import DeviceAttributes
@@ -105,6 +105,8 @@ def _handle_to_proto(value: Any) -> Any:
 def value_from_proto(proto: Any) -> Any:
     """The runtime value of a TensorProto: an array, or a ResourceHandle. InvalidArgumentError where it is malformed."""
     array = from_tensor_proto(proto)
+    if not proto.tensor_content and array.nbytes > limits.current().tensor:
+        limits.check_shape(array.shape, array.itemsize)  # one value stands for many
     if proto.dtype == types_pb2.DT_RESOURCE and array.size == 1:
         handle = array.reshape(-1)[0]
         return ResourceHandle(handle.device, handle.container, handle.name, handle.maybe_type_name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
-from flowmesh.core import errors
+from flowmesh.core import errors, limits
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure
@@ -158,14 +158,27 @@ class WorkerService:
 
 
 def load_nodes(graph: Graph, graph_def: Any) -> None:
-    """Adds the nodes of a GraphDef that came with a call. Where they were made only the sender knows."""
+    """Adds the nodes of a GraphDef that came with a call. Where they were made only the sender knows.
+
+    Raises ResourceExhaustedError for what is over the limits, and the importer's errors.
+    """
     last_id = graph.last_id
     graph.foreign = True
+    allowed = limits.current()
+    size = graph_def.ByteSize()
+    if size > allowed.graph:
+        raise limits.exceeded("The GraphDef is too large", size, "graph")
+    nodes = len(graph.get_operations()) + len(graph_def.node)
+    if nodes > allowed.nodes:
+        raise limits.exceeded("The graph has too many nodes", nodes, "nodes")
     try:
         load_graph_def(graph, graph_def)
     finally:
         for op in graph.operations_since(last_id):
             op._frames = ()
+    for op in graph.operations_since(last_id):
+        if op.type == "Const" and (value := op.definition.attrs["value"]).nbytes > allowed.tensor:
+            limits.check_shape(value.shape, value.itemsize)
 
 
 def _session(request: Any) -> str:
