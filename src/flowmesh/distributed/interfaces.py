@@ -153,6 +153,11 @@ class WorkerInterface(ABC):
         """Tells the tasks of a session that push tensors to each other, with the identities of their servers."""
         raise NotImplementedError
 
+    @property
+    def link(self) -> Any:
+        """The connection on which the task's answers come, if the waiting thread may read from it."""
+        return None
+
     def meet(self, identity: str) -> Future[None]:
         """Connects to the task's server, to push and be pushed to; UnavailableError when it is not the one that is meant."""
         raise NotImplementedError

@@ -33,6 +33,8 @@ class RunningStep:
         self._left = len(parts)
         self._pending: set[int] = set(range(len(parts)))
         self._over: threading.Event | None = None
+        self._helper = 0
+        self._waker: Callable[[], None] | None = None
         self._failures: dict[int, OpError] = {}
         self._results: list[RunGraphResult | None] = [None] * len(parts)
 
@@ -66,6 +68,8 @@ class RunningStep:
             self._cancellation.cancel(_consequence(error, self._parts[index].task))
         if event is not None:
             event.set()
+        elif not self._left and self._waker is not None and self._helper != threading.get_ident():
+            self._waker()
 
     def wait(self, deadline: Deadline) -> list[RunGraphResult]:
         """The result of each part, or the error that is the cause.
@@ -75,6 +79,8 @@ class RunningStep:
         """
         try:
             left = deadline.remaining()
+            if self._left and left is None:
+                self._help()
             if not self._wait(None if left is None else left + _SLACK):
                 raise self._timed_out()
         except OpError:
@@ -92,6 +98,14 @@ class RunningStep:
         if failures:
             raise self._cause(failures)
         return [r for r in self._results if r is not None]
+
+    def _help(self) -> None:
+        """Reads the answers in this thread for a while: most steps end before it is worth while to wake another one."""
+        links = [link for part in self._parts if (link := part.worker.link) is not None]
+        if links:
+            self._helper = threading.get_ident()
+            self._waker = waker = links[0].waker()
+            links[0].help_out(links, waker, lambda: not self._left)
 
     def _wait(self, seconds: float | None) -> bool:
         with self._lock:

@@ -154,7 +154,7 @@ class Server:
             grace = max(_FAREWELL, deadline.remaining() or 0.0)
         self._master.close()
         self._worker.close()
-        self._plane.close()
+        self._plane.close(_FAREWELL if grace is None else grace)
         self._transport.stop(_FAREWELL if grace is None else grace)
         self._peers.close()
         self._over.set()

@@ -7,6 +7,7 @@ reading thread causes are sent together when it has handled what it read.
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import select
 import socket
@@ -252,10 +253,8 @@ class Channel:
     def _forget_segments(self, numbers: Sequence[int]) -> None:
         """Has the other side unmap segments."""
         head = array.array("I", numbers).tobytes()
-        try:
+        with contextlib.suppress(errors.OpError):  # gone, and the mappings with it
             self.send(Kind.FREE, 1, head, (), len(numbers))
-        except errors.OpError:
-            pass  # the connection is gone, and the mappings with it
 
     # -- receiving ---------------------------------------------------------------------------------------
 
@@ -345,6 +344,15 @@ class Channel:
         return size
 
     @property
+    def can_poll(self) -> bool:
+        """Whether the descriptor tells that there is something to read."""
+        return isinstance(self._socket, socket.socket)
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._socket.fileno()
+
+    @property
     def has_more(self) -> bool:
         """Whether (a part of) another message has been read already."""
         return self._end > self._start
@@ -387,10 +395,8 @@ class Channel:
                 return
             self._failure = error
             queue, self._queue = self._queue, deque()
-        try:
+        with contextlib.suppress(OSError):  # the other side may be faster
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # the other side was faster
         for _, segment in queue:
             if segment is not None:
                 segment.announced()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
+import select
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -27,6 +30,10 @@ _log = logging.getLogger(__name__)
 WINDOW = 64 << 20
 """Bytes of pushed tensors that the other side has not yet asked for. A larger tensor goes when little else is under way."""
 _OVERHEAD = 256
+HELP = 0.05
+"""Seconds for which a waiting thread reads by itself."""
+_ASIDE = 0.01
+"""Seconds for which a reading thread steps aside after a waiting one has read."""
 _PUSH = struct.Struct("<QBxxxI")
 _CREDIT = struct.Struct("<Q")
 
@@ -67,6 +74,8 @@ class Link:
         self.alive = True
         self.serving: dict[int, CancellationManager] = {}
         """What cancels the requests that are being answered."""
+        self.steps: set[int] = set()
+        """The steps that the other side, a master, has parts of here, and has not ended."""
         self.known: dict[bytes, Any] = {}
         """Parsed heads, for the service."""
         self._service = service
@@ -78,6 +87,17 @@ class Link:
         self._consumed = 0
         self._held: deque[tuple[bytes, Encoded, int]] = deque()
         self._on_close: list[Callable[[Link], None]] = []
+        self._role = threading.Lock()
+        """Held by the thread that reads."""
+        self._helped = False
+        self._ended = False
+        self._over = threading.Event()
+        self._why = "the other side closed the connection"
+
+    @property
+    def busy(self) -> bool:
+        """Whether requests are under way, in either direction."""
+        return self.alive and bool(self.serving or self._pending)
 
     def on_close(self, callback: Callable[[Link], None]) -> None:
         """Has `callback(link)` called at the end, now if that has come."""
@@ -193,6 +213,16 @@ class Link:
 
     # -- answering -----------------------------------------------------------------------------------------
 
+    @staticmethod
+    def waker() -> Waker:
+        """See `thread_waker`."""
+        return thread_waker()
+
+    @staticmethod
+    def help_out(links: Sequence[Link], waker: Waker, over: Callable[[], bool]) -> None:
+        """See the function of this name."""
+        help_out(links, waker, over)
+
     def reply(self, number: int, head: bytes, tensors: Sequence[Encoded] = ()) -> None:
         """Answers a request; what cannot be delivered is dropped."""
         with contextlib.suppress(OpError):
@@ -207,32 +237,48 @@ class Link:
     # -- reading -------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Handles what arrives until the connection ends."""
-        why = "the other side closed the connection"
+        """Handles what arrives until the connection ends. Steps aside while waiting threads do so themselves (`help_out`)."""
+        while not self._ended:
+            while self._helped:
+                self._helped = False
+                self._over.wait(_ASIDE)
+            with self._role:
+                if not self._ended:
+                    self._read()
+        self.close(errors.UnavailableError(None, None, self._why))
+        self.channel.release()
+
+    def _read(self) -> None:
+        """Waits for one message and handles it; sets `_ended` when there will be no more. `_role` is held."""
         channel = self.channel
+        self._ended = True
         try:
-            while (message := channel.read_message()) is not None:
-                channels.cork()
-                try:
-                    if not channel.handle_own(message):
-                        self._handle(message)
-                    del message
-                    channel.give_back()
-                finally:
-                    channels.uncork()
+            message = channel.read_message()
+            if message is None:
+                return
+            channels.cork()
+            try:
+                if not channel.handle_own(message):
+                    self._handle(message)
+                del message
+                channel.give_back()
+            finally:
+                channels.uncork()
+            self._ended = False
         except (frames.MalformedError, struct.error) as error:
-            why = f"it sent a malformed message: {error}"
-            _log.warning("The connection to %s is closed: %s", self.name, why)
+            self._why = f"it sent a malformed message: {error}"
+            _log.warning("The connection to %s is closed: %s", self.name, self._why)
         except MemoryError:
-            why = "no memory for what it sent"
+            self._why = "no memory for what it sent"
         except OpError as error:
-            why = error.message
+            self._why = error.message
         except Exception as error:
-            why = f"{type(error).__name__}: {error}"
+            self._why = f"{type(error).__name__}: {error}"
             _log.exception("The connection to %s is closed", self.name)
         finally:
-            self.close(errors.UnavailableError(None, None, why))
-            channel.release()
+            if self._ended:
+                # The reading thread is woken, and closes the link.
+                self.channel.close(errors.UnavailableError(None, None, self._why))
 
     def _handle(self, message: Message) -> None:
         kind = message.kind
@@ -295,6 +341,8 @@ class Link:
             if not self.alive:
                 return
             self.alive = False
+        self._helped = False
+        self._over.set()
         lost = self._lost_error(error)
         while self._pending:
             try:
@@ -317,6 +365,83 @@ class Link:
         return errors.UnavailableError(
             None, None, f"{self.name} cannot be reached: {error.message}"
         )
+
+
+class Waker:
+    """Ends a `help_out` from another thread."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._used = False
+
+    def __call__(self) -> None:
+        self._used = True
+        os.eventfd_write(self.fd, 1)
+
+    def rest(self) -> None:
+        """Forgets earlier calls."""
+        if self._used:
+            self._used = False
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self.fd)
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+_thread = threading.local()
+
+
+def thread_waker() -> Waker:
+    """The waker of this thread."""
+    found: Waker | None = getattr(_thread, "waker", None)
+    if found is None:
+        found = _thread.waker = Waker()
+    found.rest()
+    return found
+
+
+def help_out(
+    links: Sequence[Link], waker: Waker, over: Callable[[], bool], seconds: float = HELP
+) -> None:
+    """Handles what arrives on these links in the calling thread, which waits for some of it, until `over()` or for so long.
+    `waker` is the thread's own: who ends the wait from elsewhere calls it.
+
+    To wake a thread costs about as much as a message does. Links that another thread is reading from are left to it.
+    """
+    mine = []
+    poll = select.poll()
+    poll.register(waker.fd, select.POLLIN)
+    try:
+        for link in links:
+            link._helped = True
+            if link.channel.can_poll and link._role.acquire(blocking=False):
+                mine.append(link)
+                if not link._ended:
+                    poll.register(link.channel.fileno(), select.POLLIN)
+        if len(mine) == len(links):
+            _help(mine, poll, over, time.monotonic() + seconds)
+    finally:
+        for link in mine:
+            link._helped = True
+            link._role.release()
+
+
+def _help(links: Sequence[Link], poll: Any, over: Callable[[], bool], end: float) -> None:
+    by_number = {link.channel.fileno(): link for link in links}
+    while not over():
+        ready = [link for link in links if link.channel.has_more]
+        if not ready:
+            left = end - time.monotonic()
+            if left <= 0:
+                return
+            ready = [by_number[n] for n, _ in poll.poll(left * 1000) if n in by_number]
+            if not ready:
+                return
+        for link in ready:
+            link._read()
+            if link._ended:
+                return
 
 
 def _stripped(message: Message) -> bytes:

@@ -14,7 +14,7 @@ from flowmesh.distributed.interfaces import NEVER
 from flowmesh.distributed.transport.direct import frames
 from flowmesh.distributed.transport.direct.channel import Message
 from flowmesh.distributed.transport.direct.frames import Kind
-from flowmesh.distributed.transport.direct.link import Link
+from flowmesh.distributed.transport.direct.link import Link, help_out, thread_waker
 from flowmesh.distributed.transport.direct.plane import HANDSHAKE, DirectPlane
 from flowmesh.distributed.transport.direct.service import STEP
 from flowmesh.distributed.transport.grpc_master import RemoteMaster
@@ -23,6 +23,8 @@ from flowmesh.proto import config_pb2
 
 _CONNECT_SECONDS = 10.0
 _MAX_HEADS = 4096
+_FAREWELL = 0.5
+"""Seconds in which steps of other threads, ended by closing the session, may say so."""
 
 
 class DirectMaster(RemoteMaster):
@@ -35,7 +37,7 @@ class DirectMaster(RemoteMaster):
         self._heads: dict[Any, bytes] = {}
 
     def close(self) -> None:
-        self._plane.close()
+        self._plane.close(_FAREWELL)
         super().close()
 
     def create_session(
@@ -72,6 +74,8 @@ class DirectMaster(RemoteMaster):
         future = link.call(Kind.RUN_STEP, head, tensors, _values, cancellation)
         del tensors
         try:
+            if limit is None and not future.done():
+                help_out((link,), thread_waker(), future.done)
             values: list[Any] = future.result(limit)
         except OpError:
             raise

@@ -311,10 +311,15 @@ class DirectPlane:
 
     # -- the end -------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Closes all links and listeners, and waits for their threads."""
+    def close(self, grace: float = 0.0) -> None:
+        """Closes all links and listeners, and waits for their threads. Requests under way get `grace` seconds to be answered."""
         with self._lock:
             self._closed = True
+            busy = list(self._all)
+        end = time.monotonic() + grace
+        while any(link.busy for link in busy) and time.monotonic() < end:
+            time.sleep(0.005)
+        with self._lock:
             links = list(self._all)
             listeners, self._listeners = list(self._listeners.values()), {}
             threads = list(self._threads)

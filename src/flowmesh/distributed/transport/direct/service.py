@@ -11,7 +11,6 @@ from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.core.errors import OpError
-from flowmesh.distributed import futures
 from flowmesh.distributed.interfaces import RunGraphCall, RunGraphResult
 from flowmesh.distributed.master import Master
 from flowmesh.distributed.transport.direct import frames
@@ -70,6 +69,9 @@ class DirectService:
     def lost(self, link: Link, error: OpError) -> None:
         """See `Service.lost`."""
         self._worker.peer_lost(link.identity, error)
+        while link.steps:
+            # Nobody is left who would clean up.
+            self._worker.cleanup_graph(link.steps.pop())
 
     # -- steps ---------------------------------------------------------------------------------------------
 
@@ -88,10 +90,11 @@ class DirectService:
         call.cleans_up = bool(flags & CLEANS_UP)
         call.at_home = False
         cancellation = CancellationManager()
+        link.steps.add(step_id)
         deadline = Deadline.after(seconds if seconds >= 0 else None)
         future = self._worker.run_graph(call, cancellation, deadline)
         if future.done():
-            self._ran(link, message.request, fetches, future)
+            self._ran(link, message.request, fetches, future, step_id)
             return
         number = message.request
         link.serving[number] = cancellation
@@ -105,9 +108,21 @@ class DirectService:
         number: int,
         fetches: Sequence[str],
         future: Future[RunGraphResult],
-        step_id: int = 0,
+        step_id: int,
     ) -> None:
-        link.serving.pop(number, None)
+        try:
+            self._answer(link, number, fetches, future, step_id)
+        finally:
+            link.serving.pop(number, None)
+
+    def _answer(
+        self,
+        link: Link,
+        number: int,
+        fetches: Sequence[str],
+        future: Future[RunGraphResult],
+        step_id: int,
+    ) -> None:
         try:
             result = future.result()
             tensors = []
@@ -120,13 +135,18 @@ class DirectService:
         except BaseException as exc:
             link.reply_error(number, exc)
             if not link.alive:
-                # Nobody is left who would clean up.
-                self._worker.cleanup_graph(step_id)
+                self._end_step(link, step_id)
             return
+        if result.cleaned:
+            link.steps.discard(step_id)
         link.reply(number, b"\1" if result.cleaned else b"\0", tensors)
 
     def _cleanup(self, link: Link, message: Message) -> None:
-        self._worker.cleanup_graph(RECV.unpack_from(message.meta)[0])
+        self._end_step(link, RECV.unpack_from(message.meta)[0])
+
+    def _end_step(self, link: Link, step_id: int) -> None:
+        link.steps.discard(step_id)
+        self._worker.cleanup_graph(step_id)
 
     def _recv_tensor(self, link: Link, message: Message) -> None:
         (step_id,) = RECV.unpack_from(message.meta)
@@ -136,16 +156,13 @@ class DirectService:
         link.serving[number] = cancellation
 
         def answer(future: Future[Any]) -> None:
-            link.serving.pop(number, None)
-            error = futures.error_of(future)
-            if error is not None:
-                link.reply_error(number, error)
-                return
-            value, is_dead = future.result()
             try:
+                value, is_dead = future.result()
                 link.reply(number, b"", (frames.encode(None if is_dead else value),))
-            except OpError as exc:
+            except BaseException as exc:
                 link.reply_error(number, exc)
+            finally:
+                link.serving.pop(number, None)
 
         self._worker.recv_tensor(step_id, key, cancellation).add_done_callback(answer)
 
@@ -182,11 +199,11 @@ class DirectService:
             results = session.run_step(values, fetches, targets, options, None, cancellation)
             encoded = [frames.encode(v) for v in results]
         except BaseException as exc:
-            link.serving.pop(number, None)
             link.reply_error(number, exc)
-            return
-        link.serving.pop(number, None)
-        link.reply(number, b"", encoded)
+        else:
+            link.reply(number, b"", encoded)
+        finally:
+            link.serving.pop(number, None)
 
 
 _HANDLERS: dict[int, Callable[[DirectService, Link, Message], None]] = {

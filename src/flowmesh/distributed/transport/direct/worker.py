@@ -112,6 +112,10 @@ class DirectWorker(RemoteWorker):
             None, None, f"{self.connection.name} cannot be reached: the connection was lost"
         )
 
+    @property
+    def link(self) -> Link | None:
+        return self._link
+
     def meet(self, identity: str) -> Future[None]:
         link = self._link
         if link is not None and link.identity == identity:
