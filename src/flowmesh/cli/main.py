@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("flowmesh.cli.up", "run a script on a local cluster of ps and worker tasks"),
     "serve": ("flowmesh.cli.serve", "be one task of a cluster, as a generic server"),
     "certs": ("flowmesh.cli.certs", "make the credentials of a cluster of several machines"),
+    "chaos": ("flowmesh.cli.chaos.command", "break a cluster in every way, and check what happens"),
     "devices": ("flowmesh.cli.devices", "list this machine's devices"),
 }
 

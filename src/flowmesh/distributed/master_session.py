@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import random
 import sys
 import threading
@@ -32,6 +33,7 @@ from flowmesh.graph.operation import Operation
 from flowmesh.passes.partition import partition
 from flowmesh.passes.place import device_mapping, place
 from flowmesh.passes.prune import prune, topological_order
+from flowmesh.passes.simplify import simplify
 from flowmesh.proto import config_pb2
 
 _MAX_PLANS = 4096
@@ -41,6 +43,16 @@ _NO_TRACE = config_pb2.RunOptions.NO_TRACE
 
 _log = logging.getLogger("flowmesh.placement")
 _step_ids = itertools.count(random.SystemRandom().getrandbits(56) | 1 << 56)
+
+
+def _new_step_ids() -> None:
+    """A forked process must not give its steps the ids of its parent's."""
+    global _step_ids
+    _step_ids = itertools.count(random.SystemRandom().getrandbits(56) | 1 << 56)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_step_ids)
 
 
 class MasterSession:
@@ -332,6 +344,10 @@ class MasterSession:
             incarnations=self._incarnations,
             deferred=deferred,
         )
+        options = self._config.graph_options.optimizer_options
+        if options.opt_level != config_pb2.OptimizerOptions.L0:
+            for graph in graphs.values():
+                simplify(graph)
         parts = [plan.make_part(task, self._workers[task], g) for task, g in graphs.items()]
         # The part of this process runs in the thread that starts the step: the others go first.
         parts.sort(key=lambda p: (p.task == self._own_task, p.task))
