@@ -29,7 +29,7 @@ def test_files_cross(pool: Pool, tmp_path: Path, writer: str, reader: str) -> No
         reader, "read_files", "", f"{container}-{reader}", folder=str(tmp_path)
     )
     check_same(seen, wrote)
-    assert trainable == ["layer/b", "layer/w"]
+    assert trainable == ["layer/b", "layer/w", "names"]
     check_same(graphs, [graphs[0], graphs[0]])
     assert count == 1
     assert [(e[0], e[1]) for e in events] == [(s, t) for s in range(3) for t in ("loss", "w")]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from flowmesh.core import dtypes, errors
+from flowmesh.frontend.control_flow_protos import cond_context_to_proto
 from flowmesh.graph.composite import IndexedSlices
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.op_def import DEAD
@@ -115,7 +116,7 @@ def test_ops_in_a_branch_cannot_be_fetched(graph: Graph) -> None:
 def test_branch_context_as_message(graph: Graph) -> None:
     x = constant.constant(1.0, name="x")
     control_flow.cond(constant.constant(True), lambda: x + 1.0, lambda: x)
-    proto = graph.get_collection("cond_context")[0].to_proto()
+    proto = cond_context_to_proto(graph.get_collection("cond_context")[0])
     assert proto.pred_name == "cond/pred_id:0"
     assert proto.branch == 1
     assert proto.values_def.external_values["x:0"] == "cond/add/Switch:1"

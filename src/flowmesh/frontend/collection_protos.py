@@ -6,9 +6,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from flowmesh.core.platform import tf_logging
+from flowmesh.frontend.control_flow_protos import (
+    cond_context_from_proto,
+    cond_context_to_proto,
+)
 from flowmesh.frontend.variables import Variable
 from flowmesh.graph.collections import GraphKeys
-from flowmesh.proto import variable_pb2
+from flowmesh.proto import control_flow_pb2, variable_pb2
 
 
 class CollectionProto(NamedTuple):
@@ -102,3 +106,9 @@ def _variable_to_proto(variable: Any, export_scope: str | None = None) -> Any:
 
 for _key in dict.fromkeys((*GraphKeys._VARIABLE_COLLECTIONS, GraphKeys.GLOBAL_STEP)):
     register_proto_function(_key, variable_pb2.VariableDef, _variable_to_proto, Variable.from_proto)
+register_proto_function(
+    GraphKeys.COND_CONTEXT,
+    control_flow_pb2.CondContextDef,
+    cond_context_to_proto,
+    cond_context_from_proto,
+)

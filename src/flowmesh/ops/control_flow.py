@@ -148,23 +148,6 @@ class CondContext:
         if self.outer_context is not None:
             self.outer_context._values.update(results)
 
-    # -- persistence -------------------------------------------------------------------------------------
-
-    def to_proto(self, export_scope: str | None = None) -> Any:
-        """A CondContextDef message of this branch, for MetaGraphs."""
-        from flowmesh.proto import control_flow_pb2
-
-        proto = control_flow_pb2.CondContextDef(
-            context_name=self.name,
-            pred_name=self.pred.name,
-            pivot_name=self.pivot.name,
-            branch=self.branch,
-        )
-        proto.values_def.values.extend(sorted(t.name for t in self._values))
-        for outside, inside in self._external.items():
-            proto.values_def.external_values[outside.name] = inside.name
-        return proto
-
 
 def _expanded(value: Any) -> Any:
     """IndexedSlices and SparseTensors as lists of their parts."""

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core.dtypes import DType
+from flowmesh.core.errors import NotFoundError
 from flowmesh.formats.checkpoint import BundleReader
+from flowmesh.formats.slice_checkpoint import SliceReader
 from flowmesh.proto import types_pb2
 from flowmesh.training.checkpoint_management import latest_checkpoint
 
@@ -18,8 +20,14 @@ class CheckpointReader:
     """The tensors of one checkpoint, by name; values are read when they are asked for."""
 
     def __init__(self, prefix: str) -> None:
-        self._reader = BundleReader(prefix)
-        weakref.finalize(self, self._reader.close)
+        self._reader: BundleReader | SliceReader
+        try:
+            self._reader = BundleReader(prefix)
+        except NotFoundError:
+            # The format of before has no ".index" file.
+            self._reader = SliceReader(prefix)
+        else:
+            weakref.finalize(self, self._reader.close)
 
     def has_tensor(self, tensor_str: Any) -> bool:
         """Whether the checkpoint has a tensor of this name."""
@@ -32,16 +40,16 @@ class CheckpointReader:
 
     def get_variable_to_shape_map(self) -> dict[str, list[int]]:
         """The shape of each tensor, by name."""
-        return {name: list(shape) for name, shape in self._reader.shapes().items()}
+        return {name: list(self._reader.shape(name)) for name in self._reader.keys()}  # noqa: SIM118
 
     def get_variable_to_dtype_map(self) -> dict[str, DType]:
         """The dtype of each tensor, by name."""
-        return self._reader.dtypes()
+        return {name: self._reader.dtype(name) for name in self._reader.keys()}  # noqa: SIM118
 
     def debug_string(self) -> bytes:
         """A line with name, dtype and shape for each tensor."""
         lines = []
-        for name, dtype in self._reader.dtypes().items():
+        for name, dtype in self.get_variable_to_dtype_map().items():
             kind = types_pb2.DataType.Name(dtype.as_datatype_enum)
             shape = ",".join(map(str, self._reader.shape(name)))
             lines.append(f"{name} ({kind}) [{shape}]\n")

@@ -79,7 +79,8 @@ def _graphs(tf, ctx, feed):
         if name.endswith("txt"):
             from google.protobuf import text_format
 
-            text_format.Merge(data.decode("utf-8"), graph_def)
+            # A newer release writes fields that an older one does not know.
+            text_format.Parse(data.decode("utf-8"), graph_def, allow_unknown_field=True)
         else:
             graph_def.ParseFromString(data)
         with tf.Graph().as_default():
