@@ -317,7 +317,7 @@ def layers_errors(tf, err):
     x = tf.placeholder(tf.float32, [None, 4], name="x")
     unknown = tf.placeholder(tf.float32, name="u")
     tf.layers.dense(x, 3, name="d")
-    out = [
+    return [
         err(lambda: tf.layers.dense(x, 3, name="e", reuse=True)),
         err(lambda: tf.layers.dense(x, 5, name="d", reuse=True)),
         err(lambda: tf.layers.dense(unknown, 3)),
@@ -339,4 +339,3 @@ def layers_errors(tf, err):
         err(lambda: tf.layers.Dense(3).kernel),
         err(lambda: tf.layers.Dense(3, what=1)),
     ]
-    return out

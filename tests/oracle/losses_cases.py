@@ -1,4 +1,4 @@
-# ruff: noqa: B023, UP004, UP025, B018, E731, PLW0108, UP031
+# ruff: noqa: PLW0108
 """Programs about `tf.losses`, `tf.metrics` and `tf.confusion_matrix`."""
 
 
@@ -157,4 +157,7 @@ def values_only_values(tf, err):
     found.append(tf.losses.cosine_distance(y, p, axis=1))
     found.append(tf.losses.sparse_softmax_cross_entropy([1, 0, 2], p, [1.0, 0.0, 2.0]))
     with tf.Session() as session:
-        return [np.float32(np.round(v, 4)) if np.ndim(v) == 0 else np.round(v, 4) for v in session.run(found)]
+        return [
+            np.float32(np.round(v, 4)) if np.ndim(v) == 0 else np.round(v, 4)
+            for v in session.run(found)
+        ]

@@ -1,4 +1,3 @@
-# ruff: noqa: B023, UP004, UP025, B018, E731, PLW0108, UP031
 """Programs about `tf.metrics` and `tf.confusion_matrix`."""
 
 

@@ -1,4 +1,4 @@
-# ruff: noqa: B023, UP004, UP025, B018, E731, PLW0108, UP031
+# ruff: noqa: B023, E731
 """Programs about `tf.nn.rnn_cell`, `tf.nn.static_rnn` and its siblings."""
 
 
@@ -83,7 +83,9 @@ def step_by_step(tf, err):
 
 
 def dropout_wrapper(tf, err):
-    cell = tf.nn.rnn_cell.DropoutWrapper(tf.nn.rnn_cell.BasicRNNCell(3), output_keep_prob=0.5, seed=1)
+    cell = tf.nn.rnn_cell.DropoutWrapper(
+        tf.nn.rnn_cell.BasicRNNCell(3), output_keep_prob=0.5, seed=1
+    )
     outputs, state = tf.nn.static_rnn(cell, _xs(tf, 2), dtype=tf.float32)
     return [outputs, state, cell.state_size, cell.output_size]
 
@@ -91,7 +93,10 @@ def dropout_wrapper(tf, err):
 def dropout_wrapper_full(tf, err):
     keep = tf.placeholder(tf.float32, [], name="keep")
     cell = tf.nn.rnn_cell.DropoutWrapper(
-        tf.nn.rnn_cell.BasicLSTMCell(3), input_keep_prob=keep, output_keep_prob=keep, state_keep_prob=0.9
+        tf.nn.rnn_cell.BasicLSTMCell(3),
+        input_keep_prob=keep,
+        output_keep_prob=keep,
+        state_keep_prob=0.9,
     )
     outputs, state = tf.nn.static_rnn(cell, _xs(tf, 1), dtype=tf.float32)
     return [outputs, state]
@@ -107,7 +112,9 @@ def wrappers(tf, err):
 
 def bidirectional(tf, err):
     make = tf.nn.rnn_cell.BasicRNNCell
-    outputs, first, last = tf.nn.static_bidirectional_rnn(make(3), make(3), _xs(tf, 2), dtype=tf.float32)
+    outputs, first, last = tf.nn.static_bidirectional_rnn(
+        make(3), make(3), _xs(tf, 2), dtype=tf.float32
+    )
     return [outputs, first, last, _names(tf)]
 
 
@@ -192,26 +199,51 @@ def training_only_values(tf, err):
     out = []
     for make in (cells.BasicRNNCell, cells.BasicLSTMCell, cells.GRUCell, cells.LSTMCell):
         with tf.Graph().as_default():
-            out.append(_train(tf, lambda x: tf.nn.static_rnn(make(6), tf.unstack(x, 5, 1), dtype=tf.float32)[0][-1]))
+            out.append(
+                _train(
+                    tf,
+                    lambda x: tf.nn.static_rnn(make(6), tf.unstack(x, 5, 1), dtype=tf.float32)[0][
+                        -1
+                    ],
+                )
+            )
     with tf.Graph().as_default():
         stacked = lambda: cells.MultiRNNCell([cells.BasicLSTMCell(6), cells.GRUCell(5)])
-        out.append(_train(tf, lambda x: tf.nn.static_rnn(stacked(), tf.unstack(x, 5, 1), dtype=tf.float32)[0][-1]))
+        out.append(
+            _train(
+                tf,
+                lambda x: tf.nn.static_rnn(stacked(), tf.unstack(x, 5, 1), dtype=tf.float32)[0][-1],
+            )
+        )
     return out
 
 
 def dynamic_only_values(tf, err):
     cells = tf.nn.rnn_cell
     out = []
-    seeded = lambda: tf.variable_scope("", initializer=tf.random_uniform_initializer(-0.5, 0.5, seed=3))
+    seeded = lambda: tf.variable_scope(
+        "", initializer=tf.random_uniform_initializer(-0.5, 0.5, seed=3)
+    )
     with tf.Graph().as_default(), seeded():
-        out.append(_train(tf, lambda x: tf.nn.dynamic_rnn(cells.LSTMCell(6), x, dtype=tf.float32)[0][:, -1]))
+        out.append(
+            _train(
+                tf, lambda x: tf.nn.dynamic_rnn(cells.LSTMCell(6), x, dtype=tf.float32)[0][:, -1]
+            )
+        )
         out.append(_names(tf))
     with tf.Graph().as_default(), seeded():
         lengths = [5, 1, 2, 3, 4, 5, 1, 2]
-        out.append(_train(tf, lambda x: tf.nn.dynamic_rnn(cells.GRUCell(6), x, lengths, dtype=tf.float32)[1]))
+        out.append(
+            _train(
+                tf, lambda x: tf.nn.dynamic_rnn(cells.GRUCell(6), x, lengths, dtype=tf.float32)[1]
+            )
+        )
     with tf.Graph().as_default(), seeded():
         both = lambda x: tf.concat(
-            tf.nn.bidirectional_dynamic_rnn(cells.GRUCell(3), cells.GRUCell(3), x, lengths, dtype=tf.float32)[1], 1
+            tf.nn.bidirectional_dynamic_rnn(
+                cells.GRUCell(3), cells.GRUCell(3), x, lengths, dtype=tf.float32
+            )[1],
+            1,
         )
         out.append(_train(tf, both))
         out.append(_names(tf))

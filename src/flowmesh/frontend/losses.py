@@ -83,7 +83,9 @@ def get_regularization_losses(scope: str | None = None) -> list[Any]:
     return get_default_graph().get_collection(GraphKeys.REGULARIZATION_LOSSES, scope)
 
 
-def get_regularization_loss(scope: str | None = None, name: str = "total_regularization_loss") -> Any:
+def get_regularization_loss(
+    scope: str | None = None, name: str = "total_regularization_loss"
+) -> Any:
     """The sum of the losses of regularizers, 0.0 when there is none (tf.losses.get_regularization_loss)."""
     losses = get_regularization_losses(scope)
     return math_functions.add_n(losses, name=name) if losses else constant(0.0)

@@ -125,7 +125,9 @@ def _squeezed_where(tensor: Any, found: Any, difference: int) -> Any:
     )
 
 
-def squeeze_or_expand(labels: Any, predictions: Any, weights: Any, expected_rank_diff: int = 0) -> Any:
+def squeeze_or_expand(
+    labels: Any, predictions: Any, weights: Any, expected_rank_diff: int = 0
+) -> Any:
     """`(labels, predictions, weights)` with ranks that fit: last axes of size 1 dropped, or added to the weights."""
     labels, predictions = remove_squeezable_dimensions(labels, predictions, expected_rank_diff)
     if weights is None:

@@ -146,7 +146,10 @@ def root_mean_squared_error(
     name = name or "root_mean_squared_error"
     squared, update = mean_squared_error(labels, predictions, weights, None, None, name)
     return collected(
-        elementwise.sqrt(squared), elementwise.sqrt(update), metrics_collections, updates_collections
+        elementwise.sqrt(squared),
+        elementwise.sqrt(update),
+        metrics_collections,
+        updates_collections,
     )
 
 

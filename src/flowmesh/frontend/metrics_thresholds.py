@@ -154,7 +154,9 @@ def _interpolated(counts: dict[str, Any], count: int, name: str) -> Any:
         divide(total[:last], math_functions.maximum(total[1:], 0), name="recall_relative_ratio"),
         raw.OnesLike(total[1:]),
     )
-    parts = math_functions.multiply(slope, steps + math_functions.multiply(start, elementwise.log(ratio)))
+    parts = math_functions.multiply(
+        slope, steps + math_functions.multiply(start, elementwise.log(ratio))
+    )
     whole = math_functions.maximum(tp[1:] + fn[1:], 0)
     return reduce_sum(divide(parts, whole, name="pr_auc_increment"), name=name)
 

@@ -12,6 +12,7 @@ from flowmesh.frontend import nest
 from flowmesh.frontend.rnn_cell import assert_like_rnncell
 from flowmesh.frontend.variable_scope import variable_scope
 from flowmesh.graph.convert import convert_to_tensor
+from flowmesh.graph.graph import get_default_graph
 from flowmesh.graph.raw import raw
 from flowmesh.ops import comparison, fill, shape_ops
 from flowmesh.ops.cast import cast
@@ -32,7 +33,7 @@ def _batch_size(inputs: Sequence[Any]) -> Any:
     """The static batch size, or the tensor of the first input's; ValueError for inputs of unknown size."""
     batch = None
     for tensor in nest.flatten(inputs[0]):
-        sizes = tensor.shape.with_rank_at_least(2).as_list()
+        sizes = tensor.shape.with_rank_at_least(1).as_list()
         for axis, size in enumerate(sizes[1:]):
             if size is None:
                 raise ValueError(
@@ -162,7 +163,9 @@ def _time_major(tensor: Any) -> Any:
     """[batch, time, ...] <-> [time, batch, ...]."""
     rank = tensor.shape.ndims
     if rank is None:
-        raise ValueError("dynamic_rnn needs inputs of known rank: set it with inputs.set_shape(...)")
+        raise ValueError(
+            "dynamic_rnn needs inputs of known rank: set it with inputs.set_shape(...)"
+        )
     return transpose(tensor, np.array([1, 0, *range(2, rank)], np.int32))
 
 
@@ -273,8 +276,6 @@ def static_state_saving_rnn(
     initial = nest.pack_sequence_as(cell.state_size, first) if nested else first[0]
     outputs, state = static_rnn(cell, inputs, initial, None, sequence_length, scope)
     saved = [state_saver.save_state(n, s) for n, s in zip(names, nest.flatten(state))]
-    from flowmesh.graph.graph import get_default_graph
-
     with get_default_graph().control_dependencies(saved):
         last = [raw.Identity(t) for t in nest.flatten(outputs[-1])]
     outputs[-1] = nest.pack_sequence_as(outputs[-1], last)

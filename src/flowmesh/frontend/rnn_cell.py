@@ -52,7 +52,9 @@ def assert_like_rnncell(cell_name: str, cell: Any) -> None:
     )
     missing = [text for there, text in found if not there]
     if missing:
-        raise TypeError(f"The argument {cell_name!r} ({cell}) is not an RNNCell: {', '.join(missing)}.")
+        raise TypeError(
+            f"The argument {cell_name!r} ({cell}) is not an RNNCell: {', '.join(missing)}."
+        )
 
 
 def _batch_and(batch_size: Any, size: Any) -> list[Any]:
@@ -61,7 +63,7 @@ def _batch_and(batch_size: Any, size: Any) -> list[Any]:
         first = expand_dims(batch_size, 0) if batch_size.shape.ndims == 0 else batch_size
     else:
         first = constant(as_shape([batch_size]).as_list(), int32)
-    sizes = [d for d in as_shape(size).as_list()] if not isinstance(size, int) else [size]
+    sizes = list(as_shape(size).as_list()) if not isinstance(size, int) else [size]
     return [first, constant(sizes, int32)]
 
 
@@ -128,7 +130,9 @@ class RNNCell(Layer):
         with _scope_of(self, batch_size):
             return _zeros(self.state_size, batch_size, dtype)
 
-    def get_initial_state(self, inputs: Any = None, batch_size: Any = None, dtype: Any = None) -> Any:
+    def get_initial_state(
+        self, inputs: Any = None, batch_size: Any = None, dtype: Any = None
+    ) -> Any:
         """The zero state for a batch as large as `inputs`, or of `batch_size`; ValueError without either or a dtype."""
         if inputs is not None:
             batch_size, dtype = raw.Shape(inputs)[0], inputs.dtype
@@ -147,14 +151,18 @@ def _scope_of(cell: Any, batch_size: Any) -> Any:
 class LayerRNNCell(RNNCell):
     """A cell that makes its variables in `build`, as layers do."""
 
-    def __call__(self, inputs: Any, state: Any, scope: Any = None, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def __call__(
+        self, inputs: Any, state: Any, scope: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:  # type: ignore[override]
         """`(output, next_state)`."""
         return Layer.__call__(self, inputs, state, *args, scope=scope, **kwargs)
 
     def _input_depth(self, shape: Any) -> int:
         sizes = TensorShape(shape).as_list()
         if sizes[-1] is None:
-            raise ValueError(f"Expected inputs.shape[-1] to be known, saw shape: {TensorShape(shape)}")
+            raise ValueError(
+                f"Expected inputs.shape[-1] to be known, saw shape: {TensorShape(shape)}"
+            )
         self.input_spec = InputSpec(ndim=2)
         return int(sizes[-1])
 
@@ -366,7 +374,9 @@ class LSTMCell(LayerRNNCell):
         """Makes `kernel`, `bias`, the peepholes `w_*_diag` and `projection/kernel`."""
         depth, units = self._input_depth(inputs_shape), self._num_units
         drawn = self._initializer
-        self._kernel = self.add_variable("kernel", [depth + self._width, 4 * units], initializer=drawn)
+        self._kernel = self.add_variable(
+            "kernel", [depth + self._width, 4 * units], initializer=drawn
+        )
         bias = Zeros(float32 if self.dtype is None else self.dtype)
         self._bias = self.add_variable("bias", [4 * units], initializer=bias)
         if self._use_peepholes:

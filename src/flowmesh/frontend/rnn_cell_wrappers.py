@@ -11,15 +11,17 @@ import numpy as np
 from flowmesh.core.dtypes import as_dtype
 from flowmesh.core.shapes import as_shape
 from flowmesh.frontend import nest
-from flowmesh.frontend.initializers import Zeros
+from flowmesh.frontend.initializers import Constant, RandomUniform
 from flowmesh.frontend.rnn_cell import LSTMStateTuple, RNNCell, _scope_of, assert_like_rnncell
-from flowmesh.frontend.variable_scope import get_variable
+from flowmesh.frontend.variable_scope import get_variable, get_variable_scope
 from flowmesh.graph.constant_value import constant_value
 from flowmesh.graph.convert import convert_to_tensor
 from flowmesh.graph.graph import get_default_graph
 from flowmesh.graph.raw import raw
 from flowmesh.ops import elementwise, math_functions, nn_misc
+from flowmesh.ops.embedding import embedding_lookup
 from flowmesh.ops.random_ops import random_uniform
+from flowmesh.ops.reshape import reshape
 
 
 class _Wrapper(RNNCell):
@@ -61,7 +63,9 @@ class _Wrapper(RNNCell):
             return self._cell.zero_state(batch_size, dtype)
 
     def _wrapped(self, inputs: Any, state: Any, scope: Any) -> Any:
-        return self._cell(inputs, state) if scope is None else self._cell(inputs, state, scope=scope)
+        return (
+            self._cell(inputs, state) if scope is None else self._cell(inputs, state, scope=scope)
+        )
 
 
 def _every_state(substate: Any) -> Any:
@@ -240,14 +244,18 @@ class _Projecting(_Wrapper):
     def _linear(self, inputs: Any, size: int) -> Any:
         depth = inputs.shape.as_list()[-1]
         kernel = get_variable("kernel", [depth, size], dtype=inputs.dtype)
-        bias = get_variable("bias", [size], dtype=inputs.dtype, initializer=Zeros(inputs.dtype))
+        bias = get_variable(
+            "bias", [size], dtype=inputs.dtype, initializer=Constant(0.0, inputs.dtype)
+        )
         return nn_misc.bias_add(raw.MatMul(inputs, kernel), bias)
 
 
 class OutputProjectionWrapper(_Projecting):
     """An affine map of the outputs to `output_size` (tf.contrib.rnn.OutputProjectionWrapper)."""
 
-    def __init__(self, cell: Any, output_size: int, activation: Any = None, reuse: Any = None) -> None:
+    def __init__(
+        self, cell: Any, output_size: int, activation: Any = None, reuse: Any = None
+    ) -> None:
         super().__init__(cell)
         self._reuse = reuse
         if output_size < 1:
@@ -270,7 +278,12 @@ class InputProjectionWrapper(_Projecting):
     """An affine map of the inputs to `num_proj` (tf.contrib.rnn.InputProjectionWrapper)."""
 
     def __init__(
-        self, cell: Any, num_proj: int, activation: Any = None, input_size: Any = None, reuse: Any = None
+        self,
+        cell: Any,
+        num_proj: int,
+        activation: Any = None,
+        input_size: Any = None,
+        reuse: Any = None,
     ) -> None:
         super().__init__(cell)
         self._reuse = reuse
@@ -286,7 +299,12 @@ class EmbeddingWrapper(_Wrapper):
     """Looks the inputs (class numbers) up in an `embedding` variable (tf.contrib.rnn.EmbeddingWrapper)."""
 
     def __init__(
-        self, cell: Any, embedding_classes: int, embedding_size: int, initializer: Any = None, reuse: Any = None
+        self,
+        cell: Any,
+        embedding_classes: int,
+        embedding_size: int,
+        initializer: Any = None,
+        reuse: Any = None,
     ) -> None:
         super().__init__(cell)
         self._reuse = reuse
@@ -294,7 +312,11 @@ class EmbeddingWrapper(_Wrapper):
             raise ValueError(
                 f"Both embedding_classes and embedding_size must be > 0: {embedding_classes}, {embedding_size}."
             )
-        self._classes, self._size, self._initializer = embedding_classes, embedding_size, initializer
+        self._classes, self._size, self._initializer = (
+            embedding_classes,
+            embedding_size,
+            initializer,
+        )
 
     def __call__(self, inputs: Any, state: Any, scope: Any = None) -> Any:
         """See RNNCell."""
@@ -302,16 +324,14 @@ class EmbeddingWrapper(_Wrapper):
 
     def call(self, inputs: Any, state: Any) -> Any:  # type: ignore[override]
         """`(output, next_state)` of the embedded inputs."""
-        from flowmesh.frontend.initializers import RandomUniform
-        from flowmesh.ops.embedding import embedding_lookup
-        from flowmesh.ops.reshape import reshape
-
         with get_default_graph().device("/cpu:0"):
             bound = float(np.sqrt(3))
             first = nest.flatten(state)[0]
             table = get_variable(
                 "embedding", [self._classes, self._size], dtype=first.dtype,
-                initializer=self._initializer or RandomUniform(-bound, bound),
+                initializer=self._initializer
+                or get_variable_scope().initializer
+                or RandomUniform(-bound, bound),
             )  # fmt: skip
             embedded = embedding_lookup(table, reshape(inputs, np.array([-1], np.int32)))
         return self._cell(embedded, state)

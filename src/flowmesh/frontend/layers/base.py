@@ -113,6 +113,8 @@ class Layer:
     after the layer, made unique at the first call; calling the layer again shares them (TensorFlow: `tf.layers.Layer`).
     """
 
+    updates_collection: str | None = GraphKeys.UPDATE_OPS
+
     def __init__(
         self, trainable: bool = True, name: Any = None, dtype: Any = None, **kwargs: Any
     ) -> None:
@@ -261,8 +263,8 @@ class Layer:
             op = made if isinstance(made, Operation) else made.op
             self._updates.append((op, inputs is None))
             new.append(op)
-        if self.updates:
-            add_to_collections(new, GraphKeys.UPDATE_OPS)
+        if self.updates and self.updates_collection:
+            add_to_collections(new, self.updates_collection)
 
     def get_losses_for(self, inputs: Any) -> list[Any]:
         """The losses that depend on `inputs`; with None those that depend on no input."""

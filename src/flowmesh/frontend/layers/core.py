@@ -54,9 +54,7 @@ class Dense(Layer):
         """Makes `kernel` [last axis, units] and `bias` [units]; ValueError when the last axis is unknown."""
         dtype = as_dtype(self._dtype or "float32")
         if not (dtype.is_floating or dtype.is_complex):
-            raise TypeError(
-                f"Unable to build `Dense` layer with non-floating point dtype {dtype}"
-            )
+            raise TypeError(f"Unable to build `Dense` layer with non-floating point dtype {dtype}")
         last = TensorShape(input_shape).as_list()[-1]
         if last is None:
             raise ValueError(

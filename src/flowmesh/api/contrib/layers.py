@@ -1,0 +1,101 @@
+"""Layer functions: the names of `tf.contrib.layers`."""
+
+from __future__ import annotations
+
+from flowmesh.frontend.contrib_initializers import (
+    variance_scaling_initializer as variance_scaling_initializer,
+    xavier_initializer as xavier_initializer,
+    xavier_initializer_conv2d as xavier_initializer_conv2d,
+)
+from flowmesh.frontend.contrib_layers import (
+    avg_pool2d as avg_pool2d,
+    bias_add as bias_add,
+    conv1d as conv1d,
+    conv2d as conv2d,
+    conv2d_transpose as conv2d_transpose,
+    conv3d as conv3d,
+    convolution as convolution,
+    convolution1d as convolution1d,
+    convolution2d as convolution2d,
+    convolution2d_transpose as convolution2d_transpose,
+    convolution3d as convolution3d,
+    dropout as dropout,
+    flatten as flatten,
+    fully_connected as fully_connected,
+    linear as linear,
+    max_pool2d as max_pool2d,
+    one_hot_encoding as one_hot_encoding,
+    relu as relu,
+    relu6 as relu6,
+    repeat as repeat,
+    separable_conv2d as separable_conv2d,
+    separable_convolution2d as separable_convolution2d,
+    softmax as softmax,
+    stack as stack,
+)
+from flowmesh.frontend.contrib_normalization import (
+    batch_norm as batch_norm,
+    layer_norm as layer_norm,
+    unit_norm as unit_norm,
+)
+from flowmesh.frontend.contrib_summaries import (
+    summarize_activation as summarize_activation,
+    summarize_activations as summarize_activations,
+    summarize_collection as summarize_collection,
+    summarize_tensor as summarize_tensor,
+    summarize_tensors as summarize_tensors,
+)
+from flowmesh.frontend.regularizers import (
+    apply_regularization as apply_regularization,
+    l1_l2_regularizer as l1_l2_regularizer,
+    l1_regularizer as l1_regularizer,
+    l2_regularizer as l2_regularizer,
+    sum_regularizer as sum_regularizer,
+)
+from flowmesh.ops.embedding import (
+    embedding_lookup_sparse as embedding_lookup_sparse,
+)
+
+__all__ = [
+    "apply_regularization",
+    "avg_pool2d",
+    "batch_norm",
+    "bias_add",
+    "conv1d",
+    "conv2d",
+    "conv2d_transpose",
+    "conv3d",
+    "convolution",
+    "convolution1d",
+    "convolution2d",
+    "convolution2d_transpose",
+    "convolution3d",
+    "dropout",
+    "embedding_lookup_sparse",
+    "flatten",
+    "fully_connected",
+    "l1_l2_regularizer",
+    "l1_regularizer",
+    "l2_regularizer",
+    "layer_norm",
+    "linear",
+    "max_pool2d",
+    "one_hot_encoding",
+    "relu",
+    "relu6",
+    "repeat",
+    "separable_conv2d",
+    "separable_convolution2d",
+    "softmax",
+    "stack",
+    "sum_regularizer",
+    "summarize_activation",
+    "summarize_activations",
+    "summarize_collection",
+    "summarize_tensor",
+    "summarize_tensors",
+    "unit_norm",
+    "variance_scaling_initializer",
+    "xavier_initializer",
+    "xavier_initializer_conv2d",
+]
