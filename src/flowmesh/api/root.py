@@ -139,6 +139,11 @@ from flowmesh.frontend.naming import (
     init_scope as init_scope,
     name_scope as name_scope,
 )
+from flowmesh.frontend.partitioners import (
+    fixed_size_partitioner as fixed_size_partitioner,
+    min_max_variable_partitioner as min_max_variable_partitioner,
+    variable_axis_size_partitioner as variable_axis_size_partitioner,
+)
 from flowmesh.frontend.variable_collections import (
     assert_variables_initialized as assert_variables_initialized,
     global_variables as global_variables,
@@ -154,6 +159,7 @@ from flowmesh.frontend.variable_collections import (
 )
 from flowmesh.frontend.variable_scope import (
     VariableScope as VariableScope,
+    create_partitioned_variables as create_partitioned_variables,
     disable_resource_variables as disable_resource_variables,
     enable_resource_variables as enable_resource_variables,
     get_local_variable as get_local_variable,

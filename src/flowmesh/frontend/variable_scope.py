@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from flowmesh.core.dtypes import float32
-from flowmesh.core.platform import tf_logging
 from flowmesh.frontend import variables
 from flowmesh.frontend.naming import name_scope
 from flowmesh.frontend.variable_store import AUTO_REUSE, VariableStore
@@ -142,16 +141,18 @@ def _through_getter(
     options: dict[str, Any],
     partitioner: Any,
 ) -> Any:
-    def base(name: str, shape: Any = None, dtype: Any = float32, **kwargs: Any) -> Any:
-        if kwargs.pop("partitioner", None) is not None or (getter is None and partitioner):
-            tf_logging.log_first_n(
-                tf_logging.WARN, "Variables are not partitioned: %s is kept whole.", 1, name
-            )
+    def base(
+        name: str,
+        shape: Any = None,
+        dtype: Any = float32,
+        partitioner: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         merged = {**options, **{k: v for k, v in kwargs.items() if k in options}}
-        return store.get_variable(name, shape, dtype, merged)
+        return store.get_variable(name, shape, dtype, merged, partitioner)
 
     if getter is None:
-        return base(name, shape, dtype)
+        return base(name, shape, dtype, partitioner)
     if not callable(getter):
         raise ValueError(f"Passed a custom_getter which is not callable: {getter}")
     if options.get("trainable") is None:
@@ -232,6 +233,43 @@ def get_variable(
         custom_getter=custom_getter,
         constraint=constraint,
     )
+
+
+def create_partitioned_variables(
+    shape: Sequence[int],
+    slicing: Sequence[int],
+    initializer: Any,
+    dtype: Any = float32,
+    trainable: bool = True,
+    collections: Any = None,
+    name: str | None = None,
+    reuse: Any = None,
+) -> list[Any]:
+    """The parts of a new variable that is cut into `slicing[i]` parts along axis i (tf.create_partitioned_variables).
+
+    `initializer` is a tensor of `shape`, or a function that is called once for each part. Raises ValueError when `slicing`
+    does not fit `shape` or cuts more than one axis.
+    """
+    if len(shape) != len(slicing):
+        raise ValueError(
+            "The 'shape' and 'slicing' of a partitioned Variable must have the length: shape: "
+            f"{shape}, slicing: {slicing}"
+        )
+    if not shape:
+        raise ValueError(f"A partitioned Variable must have rank at least 1: shape: {shape}")
+    with variable_scope(name, "PartitionedVariable", reuse=reuse) as scope:
+        with name_scope(None):
+            options = {key: scope.options[key] for key in _OPTIONS}
+            options.update(
+                initializer=initializer,
+                trainable=trainable,
+                collections=collections,
+                reuse=scope.reuse,
+                validate_shape=True,
+            )
+            store = _of(get_default_graph()).store
+            parts = store.get_variable(scope.name, shape, dtype, options, lambda **_: slicing)
+        return list(parts)
 
 
 def get_local_variable(name: str, *args: Any, **kwargs: Any) -> Any:

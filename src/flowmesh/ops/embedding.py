@@ -45,11 +45,9 @@ def embedding_lookup(
       max_norm: if given, longer rows are scaled to this Euclidean length.
     Raises ValueError without params and for another strategy.
     """
-    if isinstance(params, (list, tuple)) and not params:
+    parts = _parts_of(params)
+    if not parts:
         raise ValueError("Need at least one param")
-    if hasattr(params, "_get_variable_list"):  # a partitioned variable
-        params = params._get_variable_list()
-    parts = list(params) if isinstance(params, (list, tuple)) else [params]
     with name_scope(name, "embedding_lookup", [*parts, ids]) as scope:
         parts = [p if _is_resource(p) else convert_to_tensor(p, name="params") for p in parts]
         ids = convert_to_tensor(ids, name="ids")
@@ -57,6 +55,13 @@ def embedding_lookup(
             rows = _clip(_gather(parts[0], ids, scope), max_norm)
             return raw.Identity(rows)
         return _partitioned(parts, ids, partition_strategy, max_norm, scope)
+
+
+def _parts_of(params: Any) -> list[Any]:
+    """The partitions of a table: given one by one, those of a partitioned variable, or the one that is the whole."""
+    if hasattr(params, "_get_variable_list"):
+        return list(params._get_variable_list())
+    return list(params) if isinstance(params, (list, tuple)) else [params]
 
 
 def _is_resource(param: Any) -> bool:
@@ -173,7 +178,7 @@ def embedding_lookup_sparse(
     combiner = combiner or "mean"
     if combiner not in ("mean", "sqrtn", "sum"):
         raise ValueError("combiner must be one of 'mean', 'sqrtn' or 'sum'")
-    parts = list(params) if isinstance(params, (list, tuple)) else [params]
+    parts = _parts_of(params)
     if not isinstance(sp_ids, SparseTensor):
         raise TypeError("sp_ids must be SparseTensor")
     if sp_weights is not None:
@@ -184,7 +189,7 @@ def embedding_lookup_sparse(
         if segments.dtype != int32:
             segments = raw.Cast(segments, DstT=int32)
         ids, places = raw.Unique(sp_ids.values)
-        rows = embedding_lookup(params, ids, partition_strategy, max_norm=max_norm)
+        rows = embedding_lookup(parts, ids, partition_strategy, max_norm=max_norm)
         if rows.dtype in (dtypes.float16, dtypes.bfloat16):
             rows = raw.Cast(rows, DstT=float32)
         if sp_weights is None:
@@ -257,7 +262,7 @@ def _sampled_logits(
     seed: int | None,
 ) -> tuple[Tensor, Tensor]:
     """Logits and labels of the true classes and a sample of the others: [batch, num_true + num_sampled] each."""
-    parts = list(weights) if isinstance(weights, (list, tuple)) else [weights]
+    parts = _parts_of(weights)
     with name_scope(name, "compute_sampled_logits", [*parts, biases, inputs, labels]):
         labels = convert_to_tensor(labels, name="labels")
         inputs = convert_to_tensor(inputs, name="inputs")

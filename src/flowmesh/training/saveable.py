@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from flowmesh.core.device_spec import DeviceSpec, canonical_name
 from flowmesh.core.dtypes import DType
+from flowmesh.frontend.partitioned_variable import PartitionedVariable
 from flowmesh.frontend.resource_variable import ResourceVariable
 from flowmesh.frontend.variables import Variable
 from flowmesh.graph.graph import get_default_graph
@@ -139,7 +140,10 @@ def validate_and_slice_inputs(var_list: Any) -> list[SaveableObject]:
                 f"names_to_saveables must be a dict mapping string names to checkpointable operations. Name is not a string: {name}"
             )
         value = named[name]
-        for item in value if isinstance(value, (list, tuple)) else [value]:
+        slices = isinstance(value, (list, tuple, PartitionedVariable))
+        if slices:
+            _check_slices(value)
+        for item in value if slices else [value]:
             if isinstance(item, SaveableObject):
                 made = item
             elif isinstance(item, Variable) or _is_saveable_tensor(item):
@@ -158,12 +162,34 @@ def validate_and_slice_inputs(var_list: Any) -> list[SaveableObject]:
     return saveables
 
 
+def _check_slices(parts: Iterable[Any]) -> None:
+    """Raises ValueError unless all are slices of one variable."""
+    whole = None
+    for part in parts:
+        if not isinstance(part, Variable):
+            raise ValueError(f"Slices must all be Variables: {part}")
+        info = part._get_save_slice_info()
+        if info is None:
+            raise ValueError(f"Slices must all be slices: {part}")
+        if whole is None:
+            whole = info.full_name
+        elif whole != info.full_name:
+            raise ValueError(
+                f"Slices must all be from the same tensor: {whole} != {info.full_name}"
+            )
+
+
 def _names(op_list: Any) -> dict[str, Any]:
     if not isinstance(op_list, (list, tuple, set)):
         raise TypeError(f"Variables to save should be passed in a dict or a list: {op_list}")
     named: dict[str, Any] = {}
     for item in sorted(op_list, key=lambda v: str(getattr(v, "name", ""))):
         if isinstance(item, SaveableObject):
+            named[item.name] = item
+            continue
+        if isinstance(item, PartitionedVariable):
+            if item.name in named:
+                raise ValueError(f"At least two variables have the same name: {item.name}")
             named[item.name] = item
             continue
         if not (isinstance(item, Variable) or _is_saveable_tensor(item)):
