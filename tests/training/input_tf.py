@@ -6,6 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import flowmesh
+from flowmesh.ops import (
+    image_boxes,
+    image_colour,
+    image_files,
+    parsing_functions,
+    sparse_serialize,
+)
+from flowmesh.proto import example_pb2, feature_pb2
 from flowmesh.training import input_batching, input_buckets, input_producers
 
 
@@ -25,10 +33,31 @@ _PRODUCERS = ("limit_epochs", "input_producer", "string_input_producer", "range_
 _BATCHING = ("batch", "batch_join", "shuffle_batch", "shuffle_batch_join", "maybe_batch", "maybe_batch_join",
              "maybe_shuffle_batch", "maybe_shuffle_batch_join")  # fmt: skip
 
+_MESSAGES = ("Feature", "Features", "FeatureList", "FeatureLists", "BytesList", "FloatList", "Int64List")  # fmt: skip
+
+
+def _public(*modules: Any) -> dict[str, Any]:
+    """The functions and classes that modules define."""
+    return {
+        name: value
+        for module in modules
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__ and name[0] != "_"
+    }
+
+
+_PARSING = _public(parsing_functions, sparse_serialize)
+
 tf = Overlay(
     flowmesh,
+    **_PARSING,
+    io=Overlay(flowmesh.io, **_PARSING),
+    image=Overlay(flowmesh.image, **_public(image_files, image_boxes, image_colour)),
     train=Overlay(
         flowmesh.train,
+        Example=example_pb2.Example,
+        SequenceExample=example_pb2.SequenceExample,
+        **{name: getattr(feature_pb2, name) for name in _MESSAGES},
         **{name: getattr(input_producers, name) for name in _PRODUCERS},
         **{name: getattr(input_batching, name) for name in _BATCHING},
     ),

@@ -72,7 +72,8 @@ class BarrierInsertMany(_Op):
     T = type_attr()
     component_index = Attr("int")
 
-    def infer(self, ctx: Any, handle: TensorShape, keys: TensorShape, values: TensorShape) -> Any:
+    def infer(self, ctx: Any, *shapes: TensorShape) -> Any:
+        _, keys, values = shapes
         count = with_rank(keys, 1)
         if values.key is not None:
             if not values.key:
@@ -102,8 +103,8 @@ class BarrierTakeMany(_Op):
     wait_for_incomplete = Attr("bool", False)
     timeout_ms = Attr("int", -1)
 
-    def infer(self, ctx: Any, handle: TensorShape, num_elements: TensorShape) -> Any:
-        scalar_input(num_elements)
+    def infer(self, ctx: Any, *shapes: TensorShape) -> Any:
+        scalar_input(shapes[1])
         unknown = unknown_shape()
         return unknown, unknown, [unknown] * len(self.attrs["component_types"])
 

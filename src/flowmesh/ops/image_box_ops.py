@@ -226,7 +226,7 @@ def _ends(xp: Any, flow: Any, count: int) -> tuple[Any, Any]:
 
 # -- drawing ---------------------------------------------------------------------------------------------
 
-_COLORS = np.float32(
+_COLORS: np.ndarray = np.array(
     [
         [1, 1, 0, 1],
         [0, 0, 1, 1],
@@ -238,7 +238,8 @@ _COLORS = np.float32(
         [0, 0, 0.5, 1],
         [0, 1, 1, 1],
         [1, 0, 1, 1],
-    ]
+    ],
+    np.float32,
 )
 """Yellow, blue, red, lime, purple, olive, maroon, navy, aqua, fuchsia."""
 
@@ -258,7 +259,7 @@ class _Draw(OpDef, abstract=True):
     def draw(self, images: Any, boxes: Any, colors: np.ndarray) -> Any:
         canvas = np.array(images)
         _, height, width, depth = canvas.shape
-        scale = np.float32([height - 1, width - 1, height - 1, width - 1])
+        scale = np.array([height - 1, width - 1, height - 1, width - 1], np.float32)
         for picture, listed in zip(canvas, np.asarray(boxes, np.float32)):
             for number, box in enumerate(listed):
                 color = colors[number % len(colors), :depth].astype(canvas.dtype)
@@ -343,7 +344,7 @@ class _Sample(OpDef, abstract=True):
                 "No bounding boxes provided as input. One must enable use_image_if_no_bounding_boxes if you wish to "
                 "not provide any bounding boxes."
             )
-        scale = np.float32([height, width, height, width])
+        scale = np.array([height, width, height, width], np.float32)
         objects = [tuple(int(v) for v in box * scale) for box in listed] or [(0, 0, height, width)]
         draw = self._words(ctx)
         crop = (0, 0, height, width)
@@ -357,7 +358,8 @@ class _Sample(OpDef, abstract=True):
                 break
         top, left, bottom, right = crop
         kind = a["T"].as_numpy_dtype
-        box = np.float32([[[top / height, left / width, bottom / height, right / width]]])
+        place = [top / height, left / width, bottom / height, right / width]
+        box = np.array([[place]], np.float32)
         begin = np.array([top, left, 0]).astype(kind)
         return begin, np.array([bottom - top, right - left, -1]).astype(kind), box
 

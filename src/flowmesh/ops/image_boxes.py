@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -152,7 +153,8 @@ def resize_image_with_pad(
         image = raw.Identity(image, name="control_dependency")
         new, offsets = _fitted(_sizes(image), (target_height, target_width))
         resized = resize_images(image, new, method, align_corners)
-        padded = pad_to_bounding_box(resized, *offsets, target_height, target_width)
+        top, left = offsets
+        padded = pad_to_bounding_box(resized, top, left, target_height, target_width)
         return raw.Squeeze(padded, squeeze_dims=[0]) if single else padded
 
 
@@ -182,20 +184,20 @@ def total_variation(images: Any, name: str | None = None) -> Tensor:
         rank = images.shape.ndims
         if rank not in (3, 4):
             raise ValueError("'images' must be either 3 or 4-dimensional.")
-        lead: tuple[Any, ...] = (slice(None),) * (rank - 3)
+        every = slice(None)
+        lead: tuple[Any, ...] = (every,) * (rank - 3)
+        after, before = slice(1, None), slice(None, -1)
         down = raw.Sub(
-            images[(*lead, slice(1, None))], images[(*lead, slice(None, -1))], name="sub"
+            images[(*lead, after, every, every)], images[(*lead, before, every, every)], name="sub"
         )
         across = raw.Sub(
-            images[(*lead, slice(None), slice(1, None))],
-            images[(*lead, slice(None), slice(None, -1))],
-            name="sub",
+            images[(*lead, every, after, every)], images[(*lead, every, before, every)], name="sub"
         )
         axes = None if rank == 3 else np.array([1, 2, 3], np.int32)
 
         def total(difference: Any) -> Any:
-            every = np.arange(3, dtype=np.int32) if axes is None else axes
-            return raw.Sum(raw.Abs(difference), every)
+            summed = np.arange(3, dtype=np.int32) if axes is None else axes
+            return raw.Sum(raw.Abs(difference), summed)
 
         return raw.AddV2(total(down), total(across), name="add")
 
@@ -238,29 +240,29 @@ def psnr(a: Any, b: Any, max_val: Any, name: str | None = None) -> Tensor:
         return raw.Sub(high, raw.Mul(np.float32(10 / np.log(10)), raw.Log(error)), name="psnr")
 
 
-_RGB_TO_YIQ = [
+_RGB_TO_YIQ: list[list[float]] = [
     [0.299, 0.59590059, 0.2115],
     [0.587, -0.27455667, -0.52273617],
     [0.114, -0.32134392, 0.31119955],
 ]
-_YIQ_TO_RGB = [
+_YIQ_TO_RGB: list[list[float]] = [
     [1, 1, 1],
     [0.95598634, -0.27201283, -1.10674021],
     [0.6208248, -0.64720424, 1.70423049],
 ]
-_RGB_TO_YUV = [
+_RGB_TO_YUV: list[list[float]] = [
     [0.299, -0.14714119, 0.61497538],
     [0.587, -0.28886916, -0.51496512],
     [0.114, 0.43601035, -0.10001026],
 ]
-_YUV_TO_RGB = [
+_YUV_TO_RGB: list[list[float]] = [
     [1, 1, 1],
     [0, -0.394642334, 2.03206185],
     [1.13988303, -0.58062185, 0],
 ]
 
 
-def _times(images: Any, matrix: list[list[float]]) -> Tensor:
+def _times(images: Any, matrix: Sequence[Sequence[float]]) -> Tensor:
     images = convert_to_tensor(images, name="images")
     kernel = convert_to_tensor(
         np.array(matrix, images.dtype.base_dtype.as_numpy_dtype), name="kernel"

@@ -196,7 +196,7 @@ class _ByForm:
         return cond(_is_png(self._contents), self.png, self.not_png, name="cond_png")
 
     def png(self) -> Tensor:
-        kind = dtypes.uint16 if self._dtype == dtypes.uint16 else uint8
+        kind = uint8 if self._dtype == uint8 else dtypes.uint16
         return self._converted(decode_png(self._contents, self._channels, dtype=kind))
 
     def not_png(self) -> Tensor:
@@ -216,7 +216,7 @@ class _ByForm:
     def bmp(self) -> Tensor:
         is_bmp = raw.Equal(substr(self._contents, 0, 2), b"BM", name="is_bmp")
         known = Assert(is_bmp, ["Unable to decode bytes as JPEG, PNG, GIF, or BMP"])
-        good = raw.NotEqual(np.int32(self._channels), np.int32(4), name="check_channels")
+        good = raw.NotEqual(np.int32(self._channels), np.int32(1), name="check_channels")
         check = Assert(good, ["Channels must be in (None, 0, 3) when decoding BMP images"])
         with get_default_graph().control_dependencies([known, check]):
             return self._converted(decode_bmp(self._contents))

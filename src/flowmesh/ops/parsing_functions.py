@@ -78,7 +78,7 @@ class _Raw:
             raise ValueError(f"Conflicting type {self.sparse[key]} vs {dtype} for feature {key}.")
         self.sparse[key] = dtype
 
-    def add(self, key: str, feature: Any, kinds: tuple[type, ...]) -> None:
+    def add(self, key: str, feature: Any, kinds: tuple[Any, ...]) -> None:
         """One feature; ValueError when it is not complete or not of one of the kinds."""
         name = type(feature).__name__
         if not isinstance(feature, kinds):
@@ -139,7 +139,7 @@ def _index_keys(feature: SparseFeature) -> list[str]:
     return [key] if isinstance(key, str) else list(key)
 
 
-def _described(features: Any, kinds: tuple[type, ...]) -> _Raw:
+def _described(features: Any, kinds: tuple[Any, ...]) -> _Raw:
     result = _Raw()
     for key in sorted(features or {}):
         result.add(key, features[key], kinds)

@@ -144,7 +144,9 @@ class ParseExample(OpDef):
         serialized, names, sparse_keys, dense_keys, defaults = inputs
         attrs, columns = self.attrs, _Columns(names)
         examples = [decoded(Example, data).features for data in np.asarray(serialized, object)]
-        indices, values, shapes = [], [], []
+        indices: list[Any] = []
+        values: list[Any] = []
+        shapes: list[Any] = []
         for key, dtype in zip(_texts(sparse_keys), attrs["sparse_types"]):
             parts = [
                 columns.sparse(row, feature_of(features, key), key, dtype)
@@ -294,6 +296,9 @@ class DecodeCompressed(OpDef):
             try:
                 return zlib.decompress(data, _WINDOW_BITS[kind])
             except zlib.error as error:
-                raise errors.DataLossError(None, None, f"inflate() failed with {error}") from None
+                reason = (
+                    str(error).replace("Error", "error").replace(" while decompressing data", "")
+                )
+                raise errors.DataLossError(None, None, f"inflate() failed with {reason}") from None
 
         return map_strings(inflate, inputs[0])

@@ -81,7 +81,10 @@ def sparse_merge(
         raise ValueError("sp_ids and vocab_size have to have equal lengths.")
     with name_scope(name, "SparseMerge", [*sp_ids, sp_values]):
         merged = _merged(sp_ids, sp_values, vocab_size)
-        return merged if already_sorted else sparse_reorder(merged)
+        if already_sorted:
+            return merged
+        ordered = sparse_reorder(merged)
+        return SparseTensor(ordered.indices, ordered.values, merged.dense_shape)
 
 
 def _merged(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ def _rows(indices: Any, values: Any, shape: tuple[int, ...]) -> list[Sparse]:
             )
         previous = row
     cuts = np.searchsorted(indices[:, 0], np.arange(shape[0] + 1))
-    return [(indices[a:b, 1:], values[a:b], shape[1:]) for a, b in zip(cuts[:-1], cuts[1:])]
+    return [(indices[a:b, 1:], values[a:b], shape[1:]) for a, b in itertools.pairwise(cuts)]
 
 
 def _stacked(tensors: Sequence[Sparse], dtype: Any) -> tuple[Any, Any, Any]:
@@ -90,7 +91,7 @@ def _stacked(tensors: Sequence[Sparse], dtype: Any) -> tuple[Any, Any, Any]:
     return (
         np.concatenate(parts),
         np.concatenate([values for _, values, _ in tensors]),
-        np.concatenate([np.int64([len(tensors)]), shape]).astype(np.int64),
+        np.concatenate([np.array([len(tensors)], np.int64), shape]).astype(np.int64),
     )
 
 
@@ -224,7 +225,7 @@ class DeserializeSparse(OpDef):
             return indices, values, shape
         places = np.stack(np.unravel_index(indices[:, 0], lead), 1) if lead else indices[:, :0]
         full = np.concatenate([places, indices[:, 1:]], 1).astype(np.int64)
-        return full, values, np.concatenate([np.int64(lead), shape[1:]]).astype(np.int64)
+        return full, values, np.concatenate([np.array(lead, np.int64), shape[1:]]).astype(np.int64)
 
 
 class ParseTensor(OpDef):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -209,7 +210,7 @@ def _checked_boundaries(boundaries: Any) -> list[int]:
         raise TypeError(f"bucket_boundaries must be a list or tuple, but received: {boundaries}")
     if not boundaries:
         raise ValueError("bucket_boundaries must not be empty")
-    for small, large in zip(boundaries[:-1], boundaries[1:]):
+    for small, large in itertools.pairwise(boundaries):
         if not isinstance(small, int) or not isinstance(large, int):
             raise TypeError(f"bucket boundaries must be integers, but saw: {small} and {large}")
         if small >= large:
