@@ -6,7 +6,7 @@ This file knows no wire format: GraphDef lives in `serde.py` and `importer.py`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -98,6 +98,14 @@ class Graph(ScopedGraph):
         if context is not None:
             context.op_added(op)
         return op
+
+    def _discard(self, ops: Collection[Operation]) -> None:
+        """Forgets operations that no other one uses; only for graphs that no program sees."""
+        with self.lock:
+            self._operations = [op for op in self._operations if op not in ops]
+            for op in ops:
+                del self._by_name[op.name]
+            self._version += 1
 
     def _check_not_finalized(self) -> None:
         if self._finalized:

@@ -26,6 +26,7 @@ from flowmesh.runtime.cost import HEAVY
 from flowmesh.runtime.device import Device
 from flowmesh.runtime.failures import annotate
 from flowmesh.runtime.host_ops import HostRunner, VariableSource
+from flowmesh.runtime.numpy_exec import label
 from flowmesh.runtime.pool import WorkPool, shared_pool
 from flowmesh.runtime.schedule import Task, make_schedule
 from flowmesh.runtime.step import SessionState, StepContext
@@ -177,6 +178,7 @@ class _Run:
             self._fail(annotate(None, exc))
             self._leave()
             return
+        self._note_constants()
         self._cancel_token = self._step.cancellation.register(self._fail)
         self._drive(list(schedule.roots), at_home=self._step.at_home)
         self._leave()
@@ -193,6 +195,16 @@ class _Run:
                 raise errors.InvalidArgumentError(
                     None, op, f"No value was given for the fed tensor {name}"
                 ) from None
+
+    def _note_constants(self) -> None:
+        """A trace shows results that need no computing, too."""
+        trace = self._step.trace
+        if trace is None:
+            return
+        now = trace.now()
+        for _, slot, op in self._executable.schedule.results:
+            if op.type == "Const":
+                trace.record(op.device, op.name, label(op), now, now, [self._slots[slot]])
 
     def _set_timer(self, at: float) -> None:
         number = timer.schedule(at, self._expire)
