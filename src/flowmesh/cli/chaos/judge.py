@@ -232,7 +232,7 @@ class _Trial:
         cluster, cell = self.cluster, self.cell
         counts = self._counts()
         reborn = cell.role == "ps" and cell.fault in DEADLY
-        if reborn and cell.fault == "restart-other":
+        if cell.fault == "restart-other" and (reborn or cell.phase == "create"):
             self._forget()
         for program in cluster.programs:
             with suppress(RuntimeError):  # one that had no session yet

@@ -343,7 +343,10 @@ class RemoteWorker(WorkerInterface):
         return futures.then(future, _run_result)
 
     def cleanup_graph(self, step_id: int, deadline: Deadline = NEVER) -> Future[None]:
-        return self._ask("CleanupGraph", deadline, step_id=step_id)
+        # A connection that was just lost may come back: the task must hear of the end nevertheless.
+        request = worker_pb2.CleanupGraphRequest(step_id=step_id)
+        future = self.connection.start("CleanupGraph", request, deadline, wait=True)
+        return futures.then(future, lambda _: None)
 
     def cleanup_all(self, containers: Sequence[str], deadline: Deadline = NEVER) -> Future[None]:
         return self._ask("CleanupAll", deadline, container=list(containers))

@@ -86,6 +86,7 @@ class Link:
         self._outstanding = 0
         self._consumed = 0
         self._held: deque[tuple[bytes, Encoded, int]] = deque()
+        self._reason: OpError | None = None
         self._on_close: list[Callable[[Link], None]] = []
         self._role = threading.Lock()
         """Held by the thread that reads."""
@@ -111,11 +112,15 @@ class Link:
             self.name,
             rhythm,
             self._ping,
-            lambda seconds: self.close(errors.UnavailableError(None, None, silence(seconds))),
+            self._silent,
             self.channel.progress,
         )
         self.on_close(lambda _: heartbeat.close())
         heartbeat.begin()
+
+    def _silent(self, seconds: float) -> None:
+        self._reason = errors.UnavailableError(None, None, silence(seconds))
+        self.close(self._reason)
 
     def _ping(self, deadline: Deadline) -> Future[Any]:
         channels.cork()  # never waits for the socket
@@ -336,6 +341,7 @@ class Link:
 
     def close(self, error: OpError) -> None:
         """Ends the connection: what waits for it fails with UnavailableError, what it asked for here is cancelled."""
+        error = self._reason or error  # closing wakes the reading thread, which only sees the end
         self.channel.close(error)
         with self._credit_lock:
             if not self.alive:
