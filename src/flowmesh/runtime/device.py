@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowmesh.core import device_spec, errors
+from flowmesh.runtime import compile_cache
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ def load_jax() -> Any:
 
             jax.config.update("jax_enable_x64", True)
             _configure_platforms(jax)
+            compile_cache.configure(jax)
             _jax = jax
     return _jax
 
