@@ -1,17 +1,15 @@
-"""Input producers, batching, parsing and image functions against TensorFlow 1.15: graphs node by node, values, errors.
-
-Among them ResizeBicubic and ResizeBicubicGrad, ResizeArea, CropAndResize with CropAndResizeGradImage and
-CropAndResizeGradBoxes, all of them under NumPy.
-"""
+"""Input producers, batching, parsing and image functions against TensorFlow 1.15: graphs node by node, values, errors."""
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from typing import Any
 
 import pytest
 
+from flowmesh.graph.graph import Graph
 from tests.oracle import programs, replay
 from tests.training.input_tf import tf
 
@@ -34,6 +32,28 @@ def close(a: Any, b: Any) -> bool:
 
 
 AREAS = ("input", "parsing", "image_file")
+OPS = """
+    ParseExample ParseSingleExample ParseSingleSequenceExample ParseSequenceExample ParseTensor SerializeTensor SerializeSparse
+    SerializeManySparse DeserializeManySparse SparseReorder DecodeCompressed DecodeJpeg DecodeAndCropJpeg DecodePng DecodeGif
+    DecodeBmp ExtractJpegShape EncodeJpeg EncodeJpegVariableQuality EncodePng DrawBoundingBoxes DrawBoundingBoxesV2
+    SampleDistortedBoundingBoxV2 NonMaxSuppressionV3 AddManySparseToTensorsMap
+"""
+
+
+@functools.cache
+def outcome(area: str, case: str) -> tuple[Any, frozenset[str]]:
+    """What a program gives here, and the types of the ops that it made."""
+    made: set[str] = set()
+    create = Graph.create_operation
+
+    def noted(self: Any, definition: Any, *args: Any, **kwargs: Any) -> Any:
+        made.add(definition.op_type)
+        return create(self, definition, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Graph, "create_operation", noted)
+        found = programs.run(tf, programs.load(area)[case])
+    return without_modules(found), frozenset(made)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +61,7 @@ AREAS = ("input", "parsing", "image_file")
 )
 def test_as_tensorflow(area: str, case: str) -> None:
     expected = without_modules(replay.recorded(area)[case])
-    found = without_modules(programs.run(tf, programs.load(area)[case]))
+    found, _ = outcome(area, case)
     lines: list[str] = []
     replay._compare_nodes(expected["nodes"], found["nodes"], lines)
     if isinstance(expected["out"], list) and isinstance(found["out"], list):
@@ -52,3 +72,11 @@ def test_as_tensorflow(area: str, case: str) -> None:
     elif not close(expected["out"], found["out"]):
         replay._compare("out", expected["out"], found["out"], lines)
     assert not lines, "\n".join(lines)
+
+
+def test_the_programs_make_all_of_these_ops() -> None:
+    made: set[str] = set()
+    for area in AREAS:
+        for case in replay.cases(area):
+            made |= outcome(area, case)[1]
+    assert set(OPS.split()) <= made
