@@ -70,22 +70,6 @@ def test_slice_information_is_written_and_read() -> None:
         assert again.to_proto() == proto
 
 
-def test_a_partitioner_is_told_to_be_ignored(caplog: pytest.LogCaptureFixture) -> None:
-    import logging
-
-    logger = logging.getLogger("tensorflow")
-    propagate, logger.propagate = logger.propagate, True
-    try:
-        with (
-            tf.Graph().as_default(),
-            tf.variable_scope("s", partitioner=lambda shape, dtype: [2]),
-        ):
-            assert tf.get_variable("v", [4]).shape == [4]
-    finally:
-        logger.propagate = propagate
-    assert "s/v is kept whole" in caplog.text
-
-
 def test_variables_of_one_graph_are_not_those_of_another() -> None:
     with tf.Graph().as_default():
         tf.get_variable("v", [1])

@@ -27,9 +27,7 @@ def fixed_size_partitioner(num_shards: int, axis: int = 0) -> Partitioner:
     """A partitioner into `num_shards` parts along `axis`, fewer where the axis is shorter (tf.fixed_size_partitioner)."""
 
     def partitioner(shape: Any, **_: Any) -> list[int]:
-        counts = [1] * len(shape)
-        counts[axis] = min(num_shards, int(shape[axis]))
-        return counts
+        return _along(axis, min(num_shards, shape.as_list()[axis]), len(shape))
 
     return partitioner
 

@@ -6,8 +6,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from flowmesh.core.dtypes import as_dtype, float32, string
 from flowmesh.core.shapes import TensorShape, as_shape
 from flowmesh.frontend import initializers
@@ -18,6 +16,7 @@ from flowmesh.frontend.save_slice_info import SaveSliceInfo
 from flowmesh.frontend.variables import Variable
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.graph import get_default_graph
+from flowmesh.graph.tensor import Tensor
 
 
 class _ReuseMode:
@@ -115,8 +114,8 @@ class VariableStore:
             )
         initializer, reuse = options["initializer"], options["reuse"]
         full = as_shape(shape)
-        if initializer is not None and not callable(initializer):
-            full = full.merge_with(_shape_of(initializer))
+        if isinstance(initializer, Tensor):
+            full = full.merge_with(initializer.shape)
         partitions = partitions_of(partitioner, full, dtype)
         if name in self.partitioned:
             return self._existing_parts(name, full, dtype, partitions, reuse)
@@ -275,12 +274,6 @@ class _Call:
 def _takes(function: Callable[..., Any], name: str) -> bool:
     parameters = inspect.signature(function).parameters
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-def _shape_of(initializer: Any) -> TensorShape:
-    """The shape of a constant initial value, a tensor or an array."""
-    shape = getattr(initializer, "shape", None)
-    return as_shape(np.shape(initializer) if shape is None else shape)
 
 
 def default_initializer(name: str, dtype: Any) -> Any:

@@ -52,9 +52,10 @@ def embedding_lookup(
         parts = [p if _is_resource(p) else convert_to_tensor(p, name="params") for p in parts]
         ids = convert_to_tensor(ids, name="ids")
         if len(parts) == 1:
-            rows = _clip(_gather(parts[0], ids, scope), max_norm)
+            with get_default_graph().colocate_with(_held(parts[0])):
+                rows = _clip(_gather(parts[0], ids, scope), ids, max_norm)
             return raw.Identity(rows)
-        return _partitioned(parts, ids, partition_strategy, max_norm, scope)
+        return _clip(_partitioned(parts, ids, partition_strategy, scope), ids, max_norm)
 
 
 def _parts_of(params: Any) -> list[Any]:
@@ -68,27 +69,36 @@ def _is_resource(param: Any) -> bool:
     return hasattr(param, "handle") and isinstance(param.handle, Tensor)
 
 
+def _held(param: Any) -> Any:
+    """What rows of a table are gathered beside: the handle or the tensor."""
+    return param.handle if _is_resource(param) else param
+
+
 def _gather(param: Any, ids: Any, name: str | None) -> Tensor:
     """Rows of a tensor, or of a resource variable without reading it whole."""
-    with get_default_graph().colocate_with(param.handle if _is_resource(param) else param):
-        if not _is_resource(param):
-            axis = (
-                constant(np.array(0, np.int32), name="axis")
-                if name and name.endswith("/")
-                else np.int32(0)
-            )
-            return raw.GatherV2(param, ids, axis, name=name)
-        rows = raw.ResourceGather(param.handle, ids, dtype=param.dtype.base_dtype, name=name)
-        return raw.Identity(rows)
+    if not _is_resource(param):
+        axis = (
+            constant(np.array(0, np.int32), name="axis")
+            if name and name.endswith("/")
+            else np.int32(0)
+        )
+        return raw.GatherV2(param, ids, axis, name=name)
+    with name_scope(name, "Gather") as scope:
+        rows = raw.ResourceGather(param.handle, ids, dtype=param.dtype.base_dtype, name=scope)
+    return raw.Identity(rows)
 
 
-def _clip(rows: Any, max_norm: Any) -> Any:
+def _clip(rows: Any, ids: Any, max_norm: Any) -> Any:
     """Rows longer than `max_norm` scaled down to it."""
     if max_norm is None:
         return rows
+    first = ids.shape.ndims
+    if first is None or rows.shape.ndims is None:
+        axes: Any = raw.Range(rank_of(ids), rank_of(rows), np.int32(1), name="range")
+    else:
+        axes = np.arange(first, rows.shape.ndims, dtype=np.int32)
     with name_scope(None, "clip_by_norm", [rows]) as scope:
         limit = np.asarray(max_norm, rows.dtype.as_numpy_dtype)
-        axes = np.arange(1, rows.shape.ndims, dtype=np.int32)
         squares = raw.Sum(raw.Mul(rows, rows, name="mul"), axes, keep_dims=True)
         positive = raw.Greater(squares, np.asarray(0, rows.dtype.as_numpy_dtype))
         safe = raw.Select(positive, squares, ones_like(squares))
@@ -98,7 +108,7 @@ def _clip(rows: Any, max_norm: Any) -> Any:
         return raw.Identity(result, name=scope)
 
 
-def _partitioned(parts: list[Any], ids: Any, strategy: str, max_norm: Any, scope: str) -> Tensor:
+def _partitioned(parts: list[Any], ids: Any, strategy: str, scope: str) -> Tensor:
     count = len(parts)
     flat = raw.Reshape(ids, np.array([-1], np.int32))
     positions = raw.Range(np.int32(0), size_of(flat), np.int32(1), name="range")
@@ -116,8 +126,8 @@ def _partitioned(parts: list[Any], ids: Any, strategy: str, max_norm: Any, scope
     places = raw.DynamicPartition(positions, part, num_partitions=count)
     found = []
     for param, wanted in zip(parts, rows):
-        with get_default_graph().colocate_with(param.handle if _is_resource(param) else param):
-            found.append(_clip(_gather(param, wanted, None), max_norm))
+        with get_default_graph().colocate_with(_held(param)):
+            found.append(_gather(param, wanted, None))
     result = raw.ParallelDynamicStitch(places, found, name=scope)
     row_shape = parts[0].shape[1:]
     for param in parts[1:]:
@@ -284,7 +294,7 @@ def _sampled_logits(
         true_b = raw.Slice(all_b, np.array([0], np.int32), shape_of(flat))
         sampled_b = raw.Slice(all_b, shape_of(flat), np.array([-1], np.int32))
         width: Any = shape_of(true_w)
-        width = width[1:]
+        width = width[1:2]
         shape = raw.ConcatV2(
             [np.array([-1, num_true], np.int32), width], np.int32(0), name="concat"
         )

@@ -95,9 +95,8 @@ class ResourceVariableSaveable(SaveableObject):
     def __init__(self, var: ResourceVariable, slice_spec: str, name: str) -> None:
         self._variable = var
         self._var_device = var.device
-        spec = SaveSpec(
-            var._as_graph_element(), slice_spec, name, dtype=var.dtype, device=var.device
-        )
+        saved: Any = self._read if slice_spec else var._as_graph_element()
+        spec = SaveSpec(saved, slice_spec, name, dtype=var.dtype, device=var.device)
         super().__init__(var, [spec], name)
 
     def restore(self, restored_tensors: Sequence[Tensor], restored_shapes: Any) -> Any:
@@ -109,6 +108,14 @@ class ResourceVariableSaveable(SaveableObject):
             value = raw.Identity(value)
             self._variable.shape.assert_is_compatible_with(value.shape)
             return raw.AssignVariableOp(self._variable.handle, value)
+
+    def _read(self) -> Tensor:
+        """A read of one slice, copied to the CPU of its task."""
+        graph = get_default_graph()
+        with graph.device(self._var_device):
+            value = self._variable.read_value()
+            with graph.device("/device:CPU:0"):
+                return raw.Identity(value)
 
 
 def _saveable(variable: Any, name: str) -> SaveableObject:
