@@ -249,13 +249,20 @@ class Master(MasterInterface):
         for handle in handles:
             self.close_session(handle)
 
-    def drain(self, refusal: errors.OpError, deadline: Deadline) -> None:
-        """No new sessions and steps start; those steps under way get until the deadline to end."""
+    def refuse(self, refusal: errors.OpError) -> None:
+        """Lets no new session or step start."""
         self._closed = True
         with self._lock:
             sessions = list(self._sessions.values())
         for session in sessions:
-            session.drain(refusal, deadline)
+            session.refuse(refusal)
+
+    def drain(self, deadline: Deadline) -> None:
+        """Gives the steps under way until the deadline to end."""
+        with self._lock:
+            sessions = list(self._sessions.values())
+        for session in sessions:
+            session.drain(deadline)
 
     def close(self) -> None:
         """Closes all sessions; no new ones start."""

@@ -414,9 +414,12 @@ class MasterSession:
 
     # -- the end ---------------------------------------------------------------------------------------
 
-    def drain(self, refusal: errors.OpError, deadline: Deadline) -> None:
-        """Lets no new step start, and gives those under way until the deadline to end."""
+    def refuse(self, refusal: errors.OpError) -> None:
+        """Lets no new step start."""
         self._refusal = refusal
+
+    def drain(self, deadline: Deadline) -> None:
+        """Gives the steps under way until the deadline to end."""
         with self._idle:
             self._idle.wait_for(lambda: not self._running, deadline.remaining())
 

@@ -149,8 +149,10 @@ class Server:
         if grace:
             deadline = Deadline.after(grace)
             refusal = errors.UnavailableError(None, None, f"The server of {self._task} is stopping")
-            self._master.drain(refusal, deadline)
-            self._worker.drain(refusal, deadline)
+            self._master.refuse(refusal)
+            self._worker.refuse(refusal)
+            self._master.drain(deadline)
+            self._worker.drain(deadline)
             grace = max(_FAREWELL, deadline.remaining() or 0.0)
         self._master.close()
         self._worker.close()

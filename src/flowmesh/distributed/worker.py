@@ -238,10 +238,13 @@ class Worker(WorkerInterface):
             with self._lock:
                 self._quiet.notify_all()
 
-    def drain(self, refusal: OpError, deadline: Deadline) -> None:
-        """Lets no new step start, and gives those under way until the deadline to end."""
+    def refuse(self, refusal: OpError) -> None:
+        """Lets no new step start."""
+        self._refusal = refusal
+
+    def drain(self, deadline: Deadline) -> None:
+        """Gives the steps under way until the deadline to end."""
         with self._lock:
-            self._refusal = refusal
             self._quiet.wait_for(lambda: not self._running.waiting, deadline.remaining())
 
     def _result(

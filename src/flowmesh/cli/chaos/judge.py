@@ -151,11 +151,19 @@ class _Trial:
         for answer in answers:
             if answer.what == "train":
                 self.cluster.members[answer.member].ask("enough")
-            elif answer.what == "wait" and not answer.wait(0) and answer.member != victim:
-                self.cluster.members[answer.member].ask("go")
+        for answer in answers:
+            if answer.what == "wait" and answer.member != victim:
+                self._release(answer)
         for answer in answers:
             if answer.member != victim:
                 self._judge(answer, began)
+
+    def _release(self, answer: Answer) -> None:
+        """Ends a step that waits for an element. Another step may get it: the victim's, which waits at the same queue."""
+        deadline = time.monotonic() + BOUND
+        while not answer.wait(0) and time.monotonic() < deadline:
+            self.cluster.members[answer.member].ask("go")
+            answer.wait(1.0)
 
     def _needs(self, answer: Answer) -> set[str]:
         return self.cluster.needs(answer.member, answer.what)
@@ -189,8 +197,8 @@ class _Trial:
                 continue
             if answer.what == "train":
                 self.cluster.members[answer.member].ask("enough")
-            if answer.what == "wait" and not answer.wait(1.0):
-                self.cluster.members[answer.member].ask("go")
+            if answer.what == "wait":
+                self._release(answer)
             if not answer.wait(BOUND):
                 self.outcome.problems.append(f"{answer.member} {answer.what} hangs after the fault")
             elif answer.error:
