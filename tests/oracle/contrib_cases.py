@@ -364,3 +364,30 @@ def contrib_errors(tf, err):
         err(lambda: layers.max_pool2d(_image(tf), 2, data_format="what")),
         err(lambda: layers.batch_norm(tf.placeholder(tf.float32))),
     ]
+
+
+def slim_training_only_values(tf, err):
+    import numpy as np
+
+    slim = tf.contrib.slim
+    tf.set_random_seed(4)
+    x, y = tf.placeholder(tf.float32, [None, 6, 6, 3]), tf.placeholder(tf.int32, [None])
+    params = {"is_training": True, "decay": 0.9}
+    with slim.arg_scope([slim.conv2d, slim.fully_connected], weights_regularizer=slim.l2_regularizer(0.001),
+                        normalizer_fn=slim.batch_norm, normalizer_params=params):  # fmt: skip
+        net = slim.repeat(x, 2, slim.conv2d, 4, [3, 3], scope="conv")
+        net = slim.flatten(slim.max_pool2d(net, [2, 2], scope="pool"))
+        net = slim.dropout(slim.fully_connected(net, 8, scope="fc"), 0.8)
+    logits = slim.fully_connected(net, 4, activation_fn=None, scope="logits")
+    tf.losses.sparse_softmax_cross_entropy(y, logits)
+    total = tf.losses.get_total_loss()
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        train = tf.train.RMSPropOptimizer(0.005).minimize(total)
+    random = np.random.RandomState(0)
+    found = []
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(6):
+            feed = {x: random.rand(8, 6, 6, 3), y: random.randint(0, 4, 8)}
+            found.append(np.round(session.run([total, train], feed)[0], 3))
+    return found

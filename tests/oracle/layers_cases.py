@@ -98,7 +98,6 @@ def dense_object(tf, err):
     out += [layer.weights, layer.trainable_weights, layer.non_trainable_weights, layer.built]
     out += [
         err(lambda: layer.input),
-        layer.graph is tf.get_default_graph(),
         layer.dtype,
         layer.trainable,
     ]
@@ -339,3 +338,43 @@ def layers_errors(tf, err):
         err(lambda: tf.layers.Dense(3).kernel),
         err(lambda: tf.layers.Dense(3, what=1)),
     ]
+
+
+def _train(tf, loss, feeds, optimizer, steps=8):
+    import numpy as np
+
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        train = optimizer.minimize(loss)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        return [np.round(session.run([loss, train], feeds())[0], 3) for _ in range(steps)]
+
+
+def training_only_values(tf, err):
+    import numpy as np
+
+    random = np.random.RandomState(0)
+    out = []
+    with tf.Graph().as_default():
+        tf.set_random_seed(1)
+        x, y = tf.placeholder(tf.float32, [None, 100]), tf.placeholder(tf.int64, [None])
+        net = tf.reshape(x, [-1, 10, 10, 1])
+        net = tf.layers.conv2d(net, 4, 3, padding="same", activation=tf.nn.relu)
+        net = tf.layers.max_pooling2d(net, 2, 2)
+        net = tf.layers.dense(tf.layers.flatten(net), 12, activation=tf.nn.relu)
+        net = tf.layers.dropout(net, 0.4, training=True)
+        loss = tf.losses.sparse_softmax_cross_entropy(labels=y, logits=tf.layers.dense(net, 10))
+        feeds = lambda: {x: random.rand(16, 100), y: random.randint(0, 10, 16)}
+        out.append(_train(tf, loss, feeds, tf.train.AdamOptimizer(1e-2)))
+    with tf.Graph().as_default():
+        tf.set_random_seed(3)
+        x, y = tf.placeholder(tf.float32, [None, 6, 6, 3]), tf.placeholder(tf.int32, [None])
+        training = tf.placeholder_with_default(True, ())
+        net = tf.layers.conv2d(x, 4, 3, use_bias=False)
+        net = tf.nn.relu(tf.layers.batch_normalization(net, training=training, momentum=0.9))
+        net = tf.layers.dense(tf.layers.flatten(net), 8, use_bias=False)
+        net = tf.nn.elu(tf.layers.batch_normalization(net, training=training))
+        loss = tf.losses.sparse_softmax_cross_entropy(labels=y, logits=tf.layers.dense(net, 4))
+        feeds = lambda: {x: random.rand(8, 6, 6, 3), y: random.randint(0, 4, 8)}
+        out.append(_train(tf, loss, feeds, tf.train.MomentumOptimizer(0.05, 0.9)))
+    return out

@@ -58,6 +58,35 @@ def collect_outputs(collections: Any, alias: str, outputs: Any) -> Any:
     return outputs
 
 
+def _shared(
+    opened: Any,
+    inputs: Any,
+    normalizer: Any,
+    biases: Any,
+    biases_regularizer: Any,
+    trainable: bool,
+    reuse: Any,
+) -> dict[str, Any]:
+    """The arguments of a layer that all functions here give alike."""
+    return {
+        "use_bias": normalizer is None and biases is not None,
+        "bias_initializer": biases,
+        "bias_regularizer": biases_regularizer,
+        "trainable": trainable,
+        "name": opened.name,
+        "dtype": inputs.dtype.base_dtype,
+        "_scope": opened,
+        "_reuse": reuse,
+    }
+
+
+def _listed(collections: Any, kernels: Sequence[Any], bias: Any) -> None:
+    for kernel in kernels:
+        add_to_variable_collections(kernel, collections, "weights")
+    if bias is not None:
+        add_to_variable_collections(bias, collections, "biases")
+
+
 def _finished(
     outputs: Any, activation: Any, normalizer: Any, params: Any, collections: Any, alias: str
 ) -> Any:
@@ -98,21 +127,20 @@ def fully_connected(
         inputs = convert_to_tensor(inputs)
         layer = core.Dense(
             num_outputs,
-            use_bias=normalizer_fn is None and biases_initializer is not None,
             kernel_initializer=weights_initializer,
-            bias_initializer=biases_initializer,
             kernel_regularizer=weights_regularizer,
-            bias_regularizer=biases_regularizer,
-            trainable=trainable,
-            name=opened.name,
-            dtype=inputs.dtype.base_dtype,
-            _scope=opened,
-            _reuse=reuse,
+            **_shared(
+                opened,
+                inputs,
+                normalizer_fn,
+                biases_initializer,
+                biases_regularizer,
+                trainable,
+                reuse,
+            ),
         )
         outputs = layer.apply(inputs)
-        add_to_variable_collections(layer.kernel, variables_collections, "weights")
-        if layer.bias is not None:
-            add_to_variable_collections(layer.bias, variables_collections, "biases")
+        _listed(variables_collections, [layer.kernel], layer.bias)
         return _finished(
             outputs,
             activation_fn,
@@ -137,13 +165,13 @@ relu = _fixed(fully_connected, _relu, "`fully_connected` with relu.")
 relu6 = _fixed(fully_connected, nn_activation.relu6, "`fully_connected` with relu6.")
 
 
-def _channels_first(data_format: Any, known: Sequence[str]) -> bool:
+def _channels_first(data_format: Any, known: Sequence[str | None]) -> bool:
     if data_format is not None and data_format not in known:
         raise ValueError(f"Invalid data_format: {data_format!r}")
     return data_format is not None and data_format.startswith("NC")
 
 
-def _layout(data_format: Any, known: Sequence[str]) -> str:
+def _layout(data_format: Any, known: Sequence[str | None]) -> str:
     return "channels_first" if _channels_first(data_format, known) else "channels_last"
 
 
@@ -197,21 +225,20 @@ def convolution(
             padding=padding,
             data_format=layout,
             dilation_rate=rate,
-            use_bias=normalizer_fn is None and biases_initializer is not None,
             kernel_initializer=weights_initializer,
-            bias_initializer=biases_initializer,
             kernel_regularizer=weights_regularizer,
-            bias_regularizer=biases_regularizer,
-            trainable=trainable,
-            name=opened.name,
-            dtype=inputs.dtype.base_dtype,
-            _scope=opened,
-            _reuse=reuse,
+            **_shared(
+                opened,
+                inputs,
+                normalizer_fn,
+                biases_initializer,
+                biases_regularizer,
+                trainable,
+                reuse,
+            ),
         )
         outputs = layer.apply(inputs)
-        add_to_variable_collections(layer.kernel, variables_collections, "weights")
-        if layer.use_bias:
-            add_to_variable_collections(layer.bias, variables_collections, "biases")
+        _listed(variables_collections, [layer.kernel], layer.bias)
         return _finished(
             outputs,
             activation_fn,
@@ -269,21 +296,20 @@ def convolution2d_transpose(
             strides=stride,
             padding=padding,
             data_format=_layout(data_format, _FLAT),
-            use_bias=normalizer_fn is None and biases_initializer is not None,
             kernel_initializer=weights_initializer,
-            bias_initializer=biases_initializer,
             kernel_regularizer=weights_regularizer,
-            bias_regularizer=biases_regularizer,
-            trainable=trainable,
-            name=opened.name,
-            dtype=inputs.dtype.base_dtype,
-            _scope=opened,
-            _reuse=reuse,
+            **_shared(
+                opened,
+                inputs,
+                normalizer_fn,
+                biases_initializer,
+                biases_regularizer,
+                trainable,
+                reuse,
+            ),
         )
         outputs = layer.apply(inputs)
-        add_to_variable_collections(layer.kernel, variables_collections, "weights")
-        if layer.bias is not None:
-            add_to_variable_collections(layer.bias, variables_collections, "biases")
+        _listed(variables_collections, [layer.kernel], layer.bias)
         return _finished(
             outputs,
             activation_fn,
@@ -334,24 +360,23 @@ def separable_convolution2d(
             data_format=_layout(data_format, _FLAT),
             dilation_rate=rate,
             depth_multiplier=depth_multiplier,
-            use_bias=normalizer_fn is None and biases_initializer is not None,
             depthwise_initializer=weights_initializer,
             pointwise_initializer=pointwise_initializer or weights_initializer,
-            bias_initializer=biases_initializer,
             depthwise_regularizer=weights_regularizer,
             pointwise_regularizer=weights_regularizer,
-            bias_regularizer=biases_regularizer,
-            trainable=trainable,
-            name=opened.name,
-            dtype=inputs.dtype.base_dtype,
-            _scope=opened,
-            _reuse=reuse,
+            **_shared(
+                opened,
+                inputs,
+                normalizer_fn,
+                biases_initializer,
+                biases_regularizer,
+                trainable,
+                reuse,
+            ),
         )
         outputs = layer.apply(inputs)
-        for kernel in (layer.depthwise_kernel, layer.pointwise_kernel):
-            add_to_variable_collections(kernel, variables_collections, "weights")
-        if layer.bias is not None:
-            add_to_variable_collections(layer.bias, variables_collections, "biases")
+        kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
+        _listed(variables_collections, kernels, layer.bias)
         return _finished(
             outputs,
             activation_fn,

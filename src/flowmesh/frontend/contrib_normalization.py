@@ -31,6 +31,12 @@ _PARTS = ("beta", "gamma", "moving_mean", "moving_variance")
 _DEFAULTS = {"beta": Zeros(), "gamma": Ones(), "moving_mean": Zeros(), "moving_variance": Ones()}
 
 
+def _refuse(**options: Any) -> None:
+    for option, given in options.items():
+        if given is not None and given is not False:
+            raise ValueError(f"batch_norm has no {option}: leave the argument out")
+
+
 @add_arg_scope
 def batch_norm(
     inputs: Any,
@@ -62,12 +68,12 @@ def batch_norm(
     The updates of the averages stand in `updates_collections`; None makes the output wait for them. Batch weights, zero debias,
     renorm and adjustment are not offered: ValueError.
     """
-    for option, given in (
-        ("batch_weights", batch_weights), ("zero_debias_moving_mean", zero_debias_moving_mean),
-        ("renorm", renorm), ("adjustment", adjustment),
-    ):  # fmt: skip
-        if given is not None and given is not False:
-            raise ValueError(f"batch_norm has no {option}: leave the argument out")
+    _refuse(
+        batch_weights=batch_weights,
+        zero_debias_moving_mean=zero_debias_moving_mean,
+        renorm=renorm,
+        adjustment=adjustment,
+    )
     if data_format not in ("NHWC", "NCHW"):
         raise ValueError("data_format has to be either NCHW or NHWC.")
     inputs = convert_to_tensor(inputs)

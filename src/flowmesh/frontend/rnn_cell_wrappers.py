@@ -330,7 +330,7 @@ class EmbeddingWrapper(_Wrapper):
             table = get_variable(
                 "embedding", [self._classes, self._size], dtype=first.dtype,
                 initializer=self._initializer
-                or get_variable_scope().initializer
+                or get_variable_scope().options["initializer"]
                 or RandomUniform(-bound, bound),
             )  # fmt: skip
             embedded = embedding_lookup(table, reshape(inputs, np.array([-1], np.int32)))

@@ -239,14 +239,14 @@ class TestCase(unittest.TestCase):
         with made.graph.as_default(), made.as_default(), self._placed(made, use_gpu, force_gpu):
             yield made
 
-    @contextlib.contextmanager
     def test_session(
         self, graph: Any = None, config: Any = None, use_gpu: bool = False, force_gpu: bool = False
-    ) -> Iterator[Session]:
-        """The cached session, or a new one where a graph is given."""
+    ) -> contextlib.AbstractContextManager[Session]:
+        """The cached session, or a new one where a graph is given; not a test itself, whatever runners think."""
+        if self._testMethodName == "test_session":
+            self.skipTest("Not a test.")
         opened = self.cached_session if graph is None else self.session
-        with opened(graph, config, use_gpu, force_gpu) as made:
-            yield made
+        return opened(graph, config, use_gpu, force_gpu)
 
     @staticmethod
     @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -155,7 +156,8 @@ class Flatten(Layer):
     def compute_output_shape(self, input_shape: Any) -> TensorShape:
         """The batch size and the product of the other sizes, where known."""
         sizes = as_shape(input_shape).as_list()
-        rest = None if None in sizes[1:] else int(np.prod(sizes[1:], dtype=int))
+        known = [size for size in sizes[1:] if size is not None]
+        rest = math.prod(known) if len(known) == len(sizes) - 1 else None
         return TensorShape([sizes[0], rest])
 
 
