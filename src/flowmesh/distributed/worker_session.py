@@ -21,6 +21,8 @@ from flowmesh.runtime.step import SessionState
 
 _SENDS = frozenset({"_Send", "_HostSend"})
 _RECVS = frozenset({"_Recv", "_HostRecv"})
+TRANSFERS = _SENDS | _RECVS
+"""The op types that masters put between parts."""
 
 
 class RegisteredGraph:

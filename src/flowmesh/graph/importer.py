@@ -248,7 +248,7 @@ class _Import:
             op = self.graph.create_operation(
                 definition, inputs, full + "/", controls, device=_device(node), output_shapes=shapes
             )
-        except ValueError as error:
+        except (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError) as error:
             raise errors.InvalidArgumentError(None, None, str(error)) from error
         return op
 

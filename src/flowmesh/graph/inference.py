@@ -55,9 +55,9 @@ def infer_shapes(definition: OpDef, name: str, inputs: Sequence[Tensor]) -> list
     shapes = [t.shape for t in inputs]
     try:
         inferred = definition.infer(InferenceContext(inputs), *definition.group_inputs(shapes))
+        return output_shapes(definition, inferred)
     except ValueError as error:
         raise ValueError(_message(error, definition, name, inputs)) from error
-    return output_shapes(definition, inferred)
 
 
 def _message(error: ValueError, definition: OpDef, name: str, inputs: Sequence[Tensor]) -> str:

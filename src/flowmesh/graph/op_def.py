@@ -366,8 +366,8 @@ def output_shapes(definition: OpDef, inferred: Any) -> list[TensorShape]:
             else:
                 shapes.extend(item)
     if len(shapes) != count:
-        raise AssertionError(
-            f"{definition.op_type}.infer gave {len(shapes)} shapes for {count} outputs"
+        raise ValueError(
+            f"The attrs do not fit together: they make {len(shapes)} shapes for {count} outputs"
         )
     return shapes
 

@@ -53,7 +53,9 @@ def gamma(state: Array, per_alpha: int, alphas: np.ndarray) -> np.ndarray:
     small = alpha < 1
     d = alpha + np.where(small, 2.0 / 3, -1.0 / 3)
     c = 1.0 / 3 / np.sqrt(d)
-    open_ = np.flatnonzero(alpha != 1.0)
+    drawable = (alpha >= 0) & np.isfinite(alpha)
+    result[~drawable] = np.where(alpha[~drawable] == np.inf, np.inf, np.nan)
+    open_ = np.flatnonzero((alpha != 1.0) & drawable)
     while len(open_):
         x = streams.normals(open_)
         v = 1 + c[open_] * x

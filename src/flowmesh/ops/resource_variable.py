@@ -85,6 +85,18 @@ class ReadVariableOp(OpDef):
         return (grad,)
 
 
+def checked(resource: Any) -> Variable:
+    """The variable behind a handle; InvalidArgumentError for another kind of resource."""
+    if not isinstance(resource, Variable):
+        got = getattr(type(resource), "type_name", type(resource).__name__)
+        raise errors.InvalidArgumentError(
+            None,
+            None,
+            f"Trying to access resource using the wrong type. Expected {Variable.type_name} got {got}",
+        )
+    return resource
+
+
 def _check_value(value: Any, dtype: DType) -> None:
     if value.dtype != dtype.as_numpy_dtype:
         raise errors.InvalidArgumentError(
@@ -163,7 +175,7 @@ class VarIsInitializedOp(OpDef):
         return scalar()
 
     def run(self, ctx: Any, resource: Variable) -> np.bool_:  # type: ignore[override]
-        return np.bool_(resource.is_initialized)
+        return np.bool_(checked(resource).is_initialized)
 
 
 class DestroyResourceOp(OpDef):

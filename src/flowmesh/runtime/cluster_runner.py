@@ -16,7 +16,8 @@ import time
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from flowmesh.core.errors import OpError
+from flowmesh.core.errors import InvalidArgumentError, OpError
+from flowmesh.resources.manager import Resource
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime import cost, numpy_exec
 from flowmesh.runtime.device import Device
@@ -148,10 +149,16 @@ class ClusterRunner:
             cell = registers[i]
             if isinstance(cell, Cell):
                 cell.value = cell.variable.value
+            elif isinstance(cell, Resource):
+                raise _wrong_type(cell)
 
     def _locks(self, registers: list[Any], states: Sequence[ImplicitState]) -> list[Any]:
         """The locks to hold, in an order that all runs keep."""
-        locks = [registers[i].variable.lock for i in self.program.written_inputs]
+        cells = [registers[i] for i in self.program.written_inputs]
+        for cell in cells:
+            if not isinstance(cell, Cell):
+                raise _wrong_type(cell)
+        locks = [cell.variable.lock for cell in cells]
         locks += [state.lock for state in states]
         return sorted(dict.fromkeys(locks), key=id)
 
@@ -403,3 +410,13 @@ class ClusterRunner:
                 start,
             )
         return outputs
+
+
+def _wrong_type(value: Any) -> InvalidArgumentError:
+    """The error for something else where a variable must be."""
+    got = getattr(type(value), "type_name", type(value).__name__)
+    return InvalidArgumentError(
+        None,
+        None,
+        f"Trying to access resource using the wrong type. Expected {Variable.type_name} got {got}",
+    )

@@ -7,6 +7,7 @@ import re
 from flowmesh.core import errors
 from flowmesh.core.errors import OpError
 from flowmesh.graph.operation import Operation
+from flowmesh.resources.manager import Resource
 
 # XLA begins its messages with the name of a status code.
 _XLA_STATUS = re.compile(r"^([A-Z_]+): ")
@@ -65,6 +66,10 @@ def _from_kernel(exc: BaseException) -> OpError | None:
     """What NumPy says of indices and sizes that do not fit."""
     if isinstance(exc, (IndexError, OverflowError, ZeroDivisionError)):
         return errors.InvalidArgumentError(None, None, str(exc) or type(exc).__name__)
+    if isinstance(exc, AttributeError) and isinstance(exc.obj, Resource):
+        return errors.InvalidArgumentError(
+            None, None, f"A {type(exc.obj).__name__} was given where a tensor is needed"
+        )
     return None
 
 

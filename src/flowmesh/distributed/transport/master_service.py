@@ -11,6 +11,7 @@ from flowmesh.distributed import failure
 from flowmesh.distributed.master import Master
 from flowmesh.distributed.transport import messages
 from flowmesh.distributed.transport.worker_service import Call, load_nodes
+from flowmesh.distributed.worker_session import TRANSFERS
 from flowmesh.graph.graph import Graph
 from flowmesh.proto import config_pb2, graph_pb2, master_pb2
 
@@ -26,6 +27,7 @@ class MasterService:
 
     def CreateSession(self, request: Any, call: Call) -> Any:
         graph = Graph()
+        _check_no_transfers(request.graph_def)
         load_nodes(graph, request.graph_def)
         config = request.config if request.HasField("config") else None
         handle = self._master.create_session(graph, config, request.target)
@@ -44,6 +46,7 @@ class MasterService:
                     None,
                     f"Current version is {current} but caller expected {request.current_graph_version}.",
                 )
+            _check_no_transfers(request.graph_def)
             load_nodes(graph, _new_nodes(graph, request.graph_def))
             with self._lock:
                 self._current[handle] = current + 1
@@ -125,6 +128,17 @@ class MasterService:
         with self._lock:
             self._current.clear()
         return master_pb2.ResetResponse()
+
+
+def _check_no_transfers(graph_def: Any) -> None:
+    """InvalidArgumentError for the nodes that only masters make: a client's would receive what nobody sends."""
+    for node in graph_def.node:
+        if node.op in TRANSFERS:
+            raise errors.InvalidArgumentError(
+                None,
+                None,
+                f"Node '{node.name}': a client's graph cannot have ops of type {node.op}",
+            )
 
 
 def _new_nodes(graph: Graph, graph_def: Any) -> Any:
