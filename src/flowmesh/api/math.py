@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from flowmesh.frontend.metrics_confusion import (
+    confusion_matrix as confusion_matrix,
+)
 from flowmesh.ops.comparison import (
     argmax as argmax,
     argmin as argmin,
@@ -159,6 +162,7 @@ __all__ = [
     "betainc",
     "bincount",
     "ceil",
+    "confusion_matrix",
     "conj",
     "cos",
     "cosh",

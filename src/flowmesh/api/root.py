@@ -17,16 +17,20 @@ from flowmesh.api import (
     layers as layers,
     linalg as linalg,
     logging as logging,
+    losses as losses,
     manip as manip,
     math as math,
+    metrics as metrics,
     nest as nest,
     nn as nn,
+    python_io as python_io,
     queue as queue,
     random as random,
     sets as sets,
     sparse as sparse,
     strings as strings,
     summary as summary,
+    test as test,
     train as train,
     wiring as _wiring,
 )
@@ -135,6 +139,9 @@ from flowmesh.frontend.initializers import (
     glorot_normal_initializer as glorot_normal_initializer,
     glorot_uniform_initializer as glorot_uniform_initializer,
 )
+from flowmesh.frontend.metrics_confusion import (
+    confusion_matrix as confusion_matrix,
+)
 from flowmesh.frontend.naming import (
     init_scope as init_scope,
     name_scope as name_scope,
@@ -143,6 +150,9 @@ from flowmesh.frontend.partitioners import (
     fixed_size_partitioner as fixed_size_partitioner,
     min_max_variable_partitioner as min_max_variable_partitioner,
     variable_axis_size_partitioner as variable_axis_size_partitioner,
+)
+from flowmesh.frontend.template import (
+    make_template as make_template,
 )
 from flowmesh.frontend.variable_collections import (
     assert_variables_initialized as assert_variables_initialized,
@@ -459,6 +469,17 @@ from flowmesh.ops.pad import (
     pad as pad,
     tile as tile,
 )
+from flowmesh.ops.parsing_functions import (
+    FixedLenFeature as FixedLenFeature,
+    FixedLenSequenceFeature as FixedLenSequenceFeature,
+    SparseFeature as SparseFeature,
+    VarLenFeature as VarLenFeature,
+    decode_compressed as decode_compressed,
+    decode_json_example as decode_json_example,
+    parse_example as parse_example,
+    parse_single_example as parse_single_example,
+    parse_single_sequence_example as parse_single_sequence_example,
+)
 from flowmesh.ops.placeholder import (
     placeholder as placeholder,
     placeholder_with_default as placeholder_with_default,
@@ -565,6 +586,10 @@ from flowmesh.ops.space import (
     space_to_batch as space_to_batch,
     space_to_batch_nd as space_to_batch_nd,
     space_to_depth as space_to_depth,
+)
+from flowmesh.ops.sparse_merge import (
+    sparse_merge as sparse_merge,
+    sparse_reorder as sparse_reorder,
 )
 from flowmesh.ops.sparse_serialize import (
     deserialize_many_sparse as deserialize_many_sparse,

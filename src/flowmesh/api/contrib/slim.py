@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowmesh.api.contrib import (
     layers as layers,
+    model_analyzer as model_analyzer,
     slim_losses as losses,
 )
 from flowmesh.frontend.contrib_framework import (
@@ -125,6 +126,7 @@ __all__ = [
     "local_variable",
     "losses",
     "max_pool2d",
+    "model_analyzer",
     "model_variable",
     "one_hot_encoding",
     "repeat",
