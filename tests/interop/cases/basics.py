@@ -176,3 +176,59 @@ def sparse_values(tf, ctx):
             got.dense_shape,
             *session.run([dense, total], {fed: value}),
         ]
+
+
+@case()
+def rewritten_graphs(tf, ctx):
+    """Patterns that TensorFlow's master replaces before it sends a part to a worker."""
+    rng = np.random.RandomState(4)
+    image = rng.rand(2, 6, 6, 4).astype(np.float32)
+    x = rng.rand(4, 5).astype(np.float32)
+    with tf.device(ctx.ps):
+        kernel = tf.constant(rng.randn(3, 3, 4, 4).astype(np.float32))
+        four = tf.constant(rng.rand(4).astype(np.float32) + 0.5)
+        fed = tf.placeholder(tf.float32, [None, 6, 6, 4])
+        a = tf.placeholder(tf.float32, [4, None])
+    with tf.device(ctx.worker):
+        conv = tf.nn.conv2d(fed, kernel, [1, 2, 2, 1], "SAME")
+        normal = tf.nn.fused_batch_norm(
+            conv, four, four, mean=four, variance=four, is_training=False
+        )[0]
+        turned = tf.transpose(tf.transpose(fed, [0, 3, 1, 2]), [0, 2, 3, 1])
+        results = [
+            tf.nn.relu(normal),
+            tf.nn.relu6(tf.nn.bias_add(conv, four)),
+            tf.nn.elu(tf.nn.bias_add(tf.matmul(a, tf.ones([5, 4])), four)),
+            tf.tanh(tf.sqrt(tf.exp(tf.abs(a)))),
+            tf.nn.relu(tf.sigmoid(tf.square(tf.negative(a)))),
+            turned + 0.0,
+            a * 2.0 + a * 3.0,
+            (a + 1.0) + (a + 2.0) + 3.0,
+            tf.pow(a, 2.0) + tf.pow(a, 0.5) + tf.pow(a, -1.0),
+            tf.reshape(tf.reshape(a, [-1]), tf.shape(a)),
+            tf.reduce_sum(tf.reduce_mean(a, 1, keepdims=True), 0),
+            tf.bitcast(tf.bitcast(a, tf.int32), tf.float32),
+            tf.cast(tf.cast(a, tf.float64), tf.float32),
+            tf.concat([a, tf.zeros([4, 0]), a], 1),
+            tf.stack([a, a, a]),
+            tf.strided_slice(tf.shape(a), [0], [1]),
+            tf.nn.depthwise_conv2d(fed, kernel[:, :, :, :1], [1, 1, 1, 1], "VALID"),
+            tf.nn.avg_pool(fed, [1, 2, 2, 1], [1, 2, 2, 1], "VALID"),
+            tf.nn.log_softmax(a) * tf.ones_like(a) / tf.ones_like(a),
+            tf.fill(tf.shape(a), 2.0) * a,
+            tf.add_n([a, tf.identity(a), a * 1.0]),
+            tf.tile(a, [1, 1]) - tf.zeros_like(a),
+            tf.where(tf.equal(tf.rank(a), 2), 1.0, 2.0),
+            tf.conj(tf.transpose(tf.complex(a, a))),
+            tf.matrix_set_diag(tf.matmul(a, a, transpose_b=True), tf.ones([4])),
+        ]
+    with ctx.session() as session:
+        return session.run(results, {fed: image, a: x})
+
+
+@case(clients=("tf115", "tf2"))
+def parallel_stack(tf, ctx):
+    with tf.device(ctx.worker):
+        stacked = tf.parallel_stack([tf.constant([1.0, 2.0]), tf.constant([3.0, 4.0])])
+    with ctx.session() as session:
+        return session.run(stacked + 1.0)

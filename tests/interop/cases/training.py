@@ -128,7 +128,7 @@ def convolutional_network(tf, ctx):
         return [*seen, *session.run([kernel, bias, dense])]
 
 
-@case()
+@case(clients=("tf115", "tf2"))
 def monitored_session(tf, ctx):
     with tf.device(ctx.ps):
         step = tf.train.get_or_create_global_step()

@@ -11,6 +11,7 @@ from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure
 from flowmesh.distributed.interfaces import RunGraphCall, RunGraphResult, WorkerInterface
 from flowmesh.distributed.transport import messages
+from flowmesh.distributed.transport.foreign import in_our_terms
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.importer import load_graph_def
 from flowmesh.passes.conditions import doubt_receives
@@ -75,7 +76,7 @@ class WorkerService:
 
     def RegisterGraph(self, request: Any, call: Call) -> Any:
         part = Graph()
-        load_nodes(part, request.graph_def)
+        load_nodes(part, in_our_terms(request.graph_def))
         doubt_receives(part.get_operations())
         config = request.config_proto if request.HasField("config_proto") else None
         handle = self._worker.register_graph(_session(request), part, config).result()
