@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core.platform import tf_logging
-from flowmesh.frontend import summary_merge, variable_collections
+from flowmesh.frontend import rnn as rnn_functions, summary_merge, variable_collections
 from flowmesh.graph import composite
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.raw import raw
@@ -277,3 +277,7 @@ initialize_local_variables = _renamed(
 merge_all_summaries = _renamed("merge_all_summaries", "summary.merge_all", summary_merge.merge_all)
 merge_summary = _renamed("merge_summary", "summary.merge", summary_merge.merge)
 SummaryWriter = _renamed("train.SummaryWriter", "summary.FileWriter", FileWriter)
+rnn = _renamed("nn.rnn", "nn.static_rnn", rnn_functions.static_rnn)
+bidirectional_rnn = _renamed(
+    "nn.bidirectional_rnn", "nn.static_bidirectional_rnn", rnn_functions.static_bidirectional_rnn
+)

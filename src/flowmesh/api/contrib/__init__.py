@@ -7,6 +7,7 @@ from flowmesh.api.contrib import (
     layers as layers,
     learn as learn,
     legacy_seq2seq as legacy_seq2seq,
+    resources as resources,
     rnn as rnn,
     slim as slim,
     slim_losses as losses,
