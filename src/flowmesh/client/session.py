@@ -429,7 +429,8 @@ def _as_result(values: list[Any], index: int) -> Any:
     if isinstance(value, (np.generic, bytes)) or not hasattr(value, "__array__"):
         return value
     # references: the list, the local name, the argument of getrefcount
-    array = leave(value, sys.getrefcount(value) <= 3)
+    alone = sys.getrefcount(value) <= 3
+    array = leave(value, alone)
     return array[()] if array.ndim == 0 else array
 
 

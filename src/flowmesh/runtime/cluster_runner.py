@@ -18,6 +18,7 @@ from typing import Any
 
 from flowmesh.core.errors import InvalidArgumentError, OpError
 from flowmesh.resources.manager import Resource
+from flowmesh.graph.tensor import Tensor
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime import cost, numpy_exec
 from flowmesh.runtime.device import Device
@@ -370,7 +371,7 @@ class ClusterRunner:
             if i >= len(program.inputs):
                 return f"new shape of a variable: {new[:2]} after {old and old[:2]}"
             what = "value of the static" if i in program.static_inputs else "shape of the"
-            return f"new {what} input {program.inputs[i].name}: {new[:2]} after {old[:2]}"
+            return f"new {what} input {_client_name(program.inputs[i])}: {new[:2]} after {old[:2]}"
         return "new combination of variables"
 
     def _give_up(self, entry: _Entry, exc: BaseException, where: str) -> None:
@@ -420,3 +421,9 @@ def _wrong_type(value: Any) -> InvalidArgumentError:
         None,
         f"Trying to access resource using the wrong type. Expected {Variable.type_name} got {got}",
     )
+
+
+def _client_name(tensor: Tensor) -> str:
+    """The name by which the program knows a tensor: for a feed, that of the fed tensor."""
+    name = tensor.op.definition.attrs.get("tensor_name")
+    return name.decode() if isinstance(name, bytes) else tensor.name

@@ -23,6 +23,8 @@ from flowmesh.runtime import compile_cache
 _log = logging.getLogger(__name__)
 
 SIMULATE_VARIABLE = "FLOWMESH_SIMULATE_GPUS"
+THREADS_VARIABLE = "PJRT_NPROC"
+"""How many threads XLA's CPU client starts for the inside of programs; it reads this once."""
 _GPU_PLUGINS = {
     "jax_cuda13_plugin": "cuda",
     "jax_cuda12_plugin": "cuda",
@@ -84,6 +86,7 @@ class _JaxSettings:
     visible: str = ""
     memory_fraction: float = 0.0
     allow_growth: bool = False
+    threads: int = 0
 
 
 _settings = _JaxSettings()
@@ -116,6 +119,8 @@ def jax_is_loaded() -> bool:
 def _set_memory_variables() -> None:
     if _settings.memory_fraction > 0:
         os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{_settings.memory_fraction:g}")
+    if _settings.threads > 0:
+        os.environ.setdefault(THREADS_VARIABLE, str(_settings.threads))
     if _settings.allow_growth:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
@@ -172,10 +177,11 @@ def _note_missing_plugin() -> None:
 def make_devices(job: str, replica: int, task: int, config: Any = None) -> list[Device]:
     """The devices of a task: CPUs, then GPUs.
 
-    `config` is a ConfigProto: `device_count`, `gpu_options` (visible_device_list, per_process_gpu_memory_fraction,
+    `config` is a ConfigProto: `device_count`, `intra_op_parallelism_threads` (the threads of XLA in this process, until JAX starts), `gpu_options` (visible_device_list, per_process_gpu_memory_fraction,
     allow_growth) and `experimental.flowmesh.simulate_gpus` count. Raises InvalidArgumentError when the list of visible
     devices names one that is not there.
     """
+    _note_threads(config)
     counts = dict(config.device_count) if config is not None else {}
     prefix = (job, replica, task)
     cpus = max(1, counts.get("CPU", 1))
@@ -190,6 +196,22 @@ def make_devices(job: str, replica: int, task: int, config: Any = None) -> list[
     elif limit != 0:
         devices += _real_gpus(prefix, limit, config)
     return devices
+
+
+def _note_threads(config: Any) -> None:
+    """XLA's threads are the process's: the most that a session wants, as long as JAX has not started."""
+    wanted = int(config.intra_op_parallelism_threads) if config is not None else 0
+    if wanted <= 0:
+        return
+    with _lock:
+        if _jax is None:
+            _settings.threads = max(_settings.threads, wanted)
+        elif wanted != _settings.threads:
+            _log.info(
+                "intra_op_parallelism_threads=%d comes too late: XLA runs with %s threads in this process",
+                wanted,
+                os.environ.get(THREADS_VARIABLE, "as many as cores"),
+            )
 
 
 def list_local_devices(config: Any = None) -> list[Device]:
