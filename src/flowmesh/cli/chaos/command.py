@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from flowmesh.cli.chaos import own
 from flowmesh.cli.chaos.cells import FAULTS, MODES, PHASES, QUICK, ROLES, Cell, matrix
 from flowmesh.cli.chaos.judge import run_cell
 from flowmesh.cli.chaos.nursery import Nursery
@@ -16,6 +17,8 @@ from flowmesh.cli.chaos.report import describe, table
 
 def main(argv: Sequence[str]) -> int:
     """Run the cells that are asked for; 0 when all went well."""
+    if any(word == "--victim" or word.startswith("--victim=") for word in argv):
+        return own.main(argv)
     options = _parser().parse_args(argv)
     cells = _cells(options)
     if options.list:
@@ -52,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         "acknowledged update is lost and every error names its cause. Prints a table; the exit code "
         "is 1 when something was wrong. Every option may be given several times; by default all are run, which takes "
         "about a quarter of an hour.",
+        epilog="To break a program of your own instead: flowmesh chaos --victim ps/0 [options] SCRIPT; "
+        "`flowmesh chaos --victim ps/0 --help` explains it.",
         allow_abbrev=False,
     )
     add = parser.add_argument

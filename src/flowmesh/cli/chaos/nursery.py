@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from socket import AF_UNIX, SOCK_STREAM, socket
@@ -125,7 +125,8 @@ class Answer:
 class Nursery:
     """Forks members. Also a context manager that ends them all."""
 
-    def __init__(self, environ: Mapping[str, str] | None = None):
+    def __init__(self, environ: Mapping[str, str] | None = None, prefix: Sequence[str] = ()):
+        """`prefix` is put before the command, `ip netns exec NAME` for instance."""
         self._folder = tempfile.TemporaryDirectory(prefix="flowmesh-chaos-")
         self._path = os.path.join(self._folder.name, "nursery")
         self._listener = socket(AF_UNIX, SOCK_STREAM)
@@ -134,7 +135,7 @@ class Nursery:
         self._listener.settimeout(_SECONDS * 3)
         self._members: list[Member] = []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "flowmesh.cli.chaos.member", self._path],
+            [*prefix, sys.executable, "-m", "flowmesh.cli.chaos.member", self._path],
             stdin=subprocess.PIPE,
             env={**os.environ, **(environ or {})},
         )
