@@ -62,16 +62,15 @@ def _shared(
     opened: Any,
     inputs: Any,
     normalizer: Any,
-    biases: Any,
-    biases_regularizer: Any,
+    biases: tuple[Any, Any],
     trainable: bool,
     reuse: Any,
 ) -> dict[str, Any]:
     """The arguments of a layer that all functions here give alike."""
     return {
-        "use_bias": normalizer is None and biases is not None,
-        "bias_initializer": biases,
-        "bias_regularizer": biases_regularizer,
+        "use_bias": normalizer is None and biases[0] is not None,
+        "bias_initializer": biases[0],
+        "bias_regularizer": biases[1],
         "trainable": trainable,
         "name": opened.name,
         "dtype": inputs.dtype.base_dtype,
@@ -129,16 +128,8 @@ def fully_connected(
             num_outputs,
             kernel_initializer=weights_initializer,
             kernel_regularizer=weights_regularizer,
-            **_shared(
-                opened,
-                inputs,
-                normalizer_fn,
-                biases_initializer,
-                biases_regularizer,
-                trainable,
-                reuse,
-            ),
-        )
+            **_shared(opened, inputs, normalizer_fn, (biases_initializer, biases_regularizer), trainable, reuse),
+        )  # fmt: skip
         outputs = layer.apply(inputs)
         _listed(variables_collections, [layer.kernel], layer.bias)
         return _finished(
@@ -227,16 +218,8 @@ def convolution(
             dilation_rate=rate,
             kernel_initializer=weights_initializer,
             kernel_regularizer=weights_regularizer,
-            **_shared(
-                opened,
-                inputs,
-                normalizer_fn,
-                biases_initializer,
-                biases_regularizer,
-                trainable,
-                reuse,
-            ),
-        )
+            **_shared(opened, inputs, normalizer_fn, (biases_initializer, biases_regularizer), trainable, reuse),
+        )  # fmt: skip
         outputs = layer.apply(inputs)
         _listed(variables_collections, [layer.kernel], layer.bias)
         return _finished(
@@ -298,16 +281,8 @@ def convolution2d_transpose(
             data_format=_layout(data_format, _FLAT),
             kernel_initializer=weights_initializer,
             kernel_regularizer=weights_regularizer,
-            **_shared(
-                opened,
-                inputs,
-                normalizer_fn,
-                biases_initializer,
-                biases_regularizer,
-                trainable,
-                reuse,
-            ),
-        )
+            **_shared(opened, inputs, normalizer_fn, (biases_initializer, biases_regularizer), trainable, reuse),
+        )  # fmt: skip
         outputs = layer.apply(inputs)
         _listed(variables_collections, [layer.kernel], layer.bias)
         return _finished(
@@ -364,16 +339,8 @@ def separable_convolution2d(
             pointwise_initializer=pointwise_initializer or weights_initializer,
             depthwise_regularizer=weights_regularizer,
             pointwise_regularizer=weights_regularizer,
-            **_shared(
-                opened,
-                inputs,
-                normalizer_fn,
-                biases_initializer,
-                biases_regularizer,
-                trainable,
-                reuse,
-            ),
-        )
+            **_shared(opened, inputs, normalizer_fn, (biases_initializer, biases_regularizer), trainable, reuse),
+        )  # fmt: skip
         outputs = layer.apply(inputs)
         kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
         _listed(variables_collections, kernels, layer.bias)

@@ -69,11 +69,8 @@ def batch_norm(
     renorm and adjustment are not offered: ValueError.
     """
     _refuse(
-        batch_weights=batch_weights,
-        zero_debias_moving_mean=zero_debias_moving_mean,
-        renorm=renorm,
-        adjustment=adjustment,
-    )
+        batch_weights=batch_weights, zero_debias_moving_mean=zero_debias_moving_mean, renorm=renorm, adjustment=adjustment
+    )  # fmt: skip
     if data_format not in ("NHWC", "NCHW"):
         raise ValueError("data_format has to be either NCHW or NHWC.")
     inputs = convert_to_tensor(inputs)
@@ -82,12 +79,8 @@ def batch_norm(
     default = updates_collections == GraphKeys.UPDATE_OPS
     alone = fused and (rank == 2 or (rank == 4 and not default))
     scope_of = variable_scope(
-        scope,
-        "BatchNorm",
-        [inputs],
-        reuse=reuse,
-        custom_getter=None if alone else variable_getter(),
-    )
+        scope, "BatchNorm", [inputs], reuse=reuse, custom_getter=None if alone else variable_getter()
+    )  # fmt: skip
     with scope_of as opened:
         options: dict[str, Any] = {
             "center": center, "scale": scale, "epsilon": epsilon, "decay": decay, "trainable": trainable,
