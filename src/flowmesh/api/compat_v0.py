@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from flowmesh.core.dtypes import int64
 from flowmesh.core.platform import tf_logging
 from flowmesh.frontend import rnn as rnn_functions, summary_merge, variable_collections
 from flowmesh.graph import composite
@@ -250,6 +251,18 @@ def image_summary(
     )
 
 
+def arg_max(input: Any, dimension: Any, output_type: Any = int64, name: str | None = None) -> Any:
+    """TensorFlow 0.x name of `tf.argmax`."""
+    warn_once("tf.arg_max", "tf.argmax")
+    return raw.ArgMax(input, dimension, output_type=output_type, name=name)
+
+
+def arg_min(input: Any, dimension: Any, output_type: Any = int64, name: str | None = None) -> Any:
+    """TensorFlow 0.x name of `tf.argmin`."""
+    warn_once("tf.arg_min", "tf.argmin")
+    return raw.ArgMin(input, dimension, output_type=output_type, name=name)
+
+
 mul = _renamed("mul", "multiply", math_functions.multiply)
 sub = _renamed("sub", "subtract", math_functions.subtract)
 neg = _renamed("neg", "negative", elementwise.negative)
@@ -257,8 +270,6 @@ inv = _renamed("inv", "reciprocal", elementwise.reciprocal)
 complex_abs = _renamed("complex_abs", "abs", math_functions.abs)
 pack = _renamed("pack", "stack", stack_ops.stack)
 unpack = _renamed("unpack", "unstack", stack_ops.unstack)
-arg_max = _renamed("arg_max", "argmax", comparison.argmax)
-arg_min = _renamed("arg_min", "argmin", comparison.argmin)
 concat_v2 = _renamed("concat_v2", "concat", concat_ops.concat)
 all_variables = _renamed("all_variables", "global_variables", variable_collections.global_variables)
 initialize_all_variables = _renamed(

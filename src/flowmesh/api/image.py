@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from flowmesh.formats.summary import (
-    encode_png as encode_png,
-)
 from flowmesh.ops.image_boxes import (
     adjust_gamma as adjust_gamma,
     crop_and_resize as crop_and_resize,
@@ -38,6 +35,7 @@ from flowmesh.ops.image_files import (
     decode_jpeg as decode_jpeg,
     decode_png as decode_png,
     encode_jpeg as encode_jpeg,
+    encode_png as encode_png,
     extract_jpeg_shape as extract_jpeg_shape,
     is_jpeg as is_jpeg,
     random_jpeg_quality as random_jpeg_quality,
@@ -68,9 +66,6 @@ from flowmesh.ops.image_functions import (
 )
 from flowmesh.ops.random_ops import (
     random_crop as random_crop,
-)
-from flowmesh.ops.transpose import (
-    transpose as transpose,
 )
 
 __all__ = [
@@ -126,7 +121,6 @@ __all__ = [
     "rot90",
     "sample_distorted_bounding_box",
     "total_variation",
-    "transpose",
     "transpose_image",
     "yiq_to_rgb",
     "yuv_to_rgb",

@@ -33,6 +33,7 @@ from flowmesh.ops.matrix_functions import (
     matrix_inverse as inv,
     matrix_solve as solve,
     matrix_transpose as matrix_transpose,
+    matrix_transpose as transpose,
     matrix_triangular_solve as triangular_solve,
     norm as norm,
     qr as qr,
@@ -44,9 +45,6 @@ from flowmesh.ops.matrix_functions import (
 )
 from flowmesh.ops.nn_misc import (
     l2_normalize as l2_normalize,
-)
-from flowmesh.ops.transpose import (
-    transpose as transpose,
 )
 
 __all__ = [

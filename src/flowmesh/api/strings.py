@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from flowmesh.ops.split import (
-    split as split,
-)
 from flowmesh.ops.string_numbers import (
     as_string as as_string,
 )
@@ -22,6 +19,5 @@ __all__ = [
     "reduce_join",
     "regex_full_match",
     "regex_replace",
-    "split",
     "substr",
 ]

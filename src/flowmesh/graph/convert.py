@@ -51,9 +51,9 @@ def convert_to_tensor(
     value: Any,
     dtype: Any = None,
     name: str | None = None,
-    as_ref: bool = False,
     preferred_dtype: Any = None,
     dtype_hint: Any = None,
+    as_ref: bool = False,
 ) -> Tensor:
     """A Tensor of `value` (tensor, variable, array, number, string, nested list) in the default graph.
 
@@ -78,7 +78,7 @@ def convert_to_tensor(
     if hasattr(value, "_as_graph_element"):
         element = value._as_graph_element()
         if isinstance(element, Tensor):
-            return convert_to_tensor(element, dtype, name, as_ref)
+            return convert_to_tensor(element, dtype, name, as_ref=as_ref)
     raise TypeError(
         f"{_prefix(name)}Cannot convert {_short(value)} with type {type(value)} to Tensor: no conversion function registered."
     )
@@ -139,7 +139,7 @@ def convert_n_to_tensor(
     """Converts each value; the names get `_0`, `_1` ..."""
     return [
         convert_to_tensor(
-            v, dtype, None if name is None else f"{name}_{i}", as_ref, preferred_dtype
+            v, dtype, None if name is None else f"{name}_{i}", preferred_dtype, as_ref=as_ref
         )
         for i, v in enumerate(values)
     ]
