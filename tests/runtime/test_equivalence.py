@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from flowmesh.client.session import Session
 from flowmesh.core import dtypes
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.raw import raw
+from flowmesh.proto import config_pb2
 from tests.passes.builders import const, placeholder, variable
-from tests.runtime.harness import Machine
+from tests.runtime.harness import Machine, config
 
 SHAPE = (3, 4)
 UNARY = ["Neg", "Abs", "Square", "Tanh", "Sign", "Relu"]
@@ -125,3 +127,31 @@ def test_numpy_and_xla_agree(steps):
             assert a.dtype == b.dtype
             assert a.shape == b.shape
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def through_session(steps: Any, mode: str, simplified: bool) -> list[np.ndarray]:
+    """The values of four runs, of which the later ones go the short way."""
+    built = Build(steps)
+    options = config(mode, cpus=2)
+    if not simplified:
+        options.graph_options.optimizer_options.opt_level = config_pb2.OptimizerOptions.L0
+    fetches = [*built.tensors[1:], *([built.last] if built.last is not None else []), *built.refs]
+    feed = {built.x: np.linspace(-2, 2, 12, dtype=np.float32).reshape(SHAPE)}
+    values: list[Any] = []
+    with Session(graph=built.graph, config=options) as session:
+        session.run(built.init)
+        for _ in range(4):
+            values += session.run(fetches, feed)
+    return [np.asarray(v) for v in values if v is not None]
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(STEPS)
+def test_simplified_and_warm_runs_agree(steps):
+    expected = through_session(steps, "numpy", simplified=False)
+    for a, b in zip(expected, through_session(steps, "numpy", simplified=True), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(expected, through_session(steps, "xla", simplified=True), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
