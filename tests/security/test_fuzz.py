@@ -1,0 +1,72 @@
+"""Bad input: a fast, repeatable share of what `python -m tests.fuzz` does at length."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from flowmesh.core import limits
+from flowmesh.core.errors import OpError
+from flowmesh.distributed.transport.worker_service import load_nodes
+from flowmesh.graph.graph import Graph
+from flowmesh.proto import graph_pb2
+from tests.fuzz import inputs
+from tests.fuzz.target import KINDS, LIMITS, Target
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # kernels warn of what they are given
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[Target]:
+    """A server with small limits."""
+    with limits.use(LIMITS):
+        target = Target()
+        yield target
+        target.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_input_is_answered_and_the_server_serves_on(target: Target, kind: str) -> None:
+    before = sum(target.strange.values())
+    with open(os.devnull, "w") as quiet, contextlib.redirect_stdout(quiet):
+        for seed in range(150):
+            target.run(kind, seed)
+    assert sum(target.strange.values()) == before, target.strange
+    target.still_serves()
+
+
+@pytest.mark.slow
+def test_many_bad_inputs(target: Target) -> None:
+    before = sum(target.strange.values())
+    with open(os.devnull, "w") as quiet, contextlib.redirect_stdout(quiet):
+        for seed in range(1_000_000, 1_002_000):
+            target.run(KINDS[seed % len(KINDS)], seed)
+    assert sum(target.strange.values()) == before, target.strange
+    target.still_serves()
+
+
+@settings(
+    derandomize=True,
+    max_examples=150,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(st.randoms(use_true_random=False))
+def test_a_graph_is_imported_or_refused(r: object) -> None:
+    with contextlib.suppress(OpError):
+        load_nodes(Graph(), inputs.graph_def(r))  # type: ignore[arg-type]
+
+
+@settings(derandomize=True, max_examples=150, deadline=None, database=None)
+@given(st.binary(max_size=200))
+def test_bytes_are_a_graph_or_not(data: bytes) -> None:
+    message = graph_pb2.GraphDef()
+    try:
+        message.ParseFromString(data)
+    except Exception:
+        return
+    with contextlib.suppress(OpError):
+        load_nodes(Graph(), message)
