@@ -189,6 +189,11 @@ class Connection:
             code, details = errors.UNAVAILABLE, f"{method}: {self.name} ended the call"
         elif code == errors.UNAVAILABLE and not self._is_named(details):
             details = f"{method}: {self.name} cannot be reached: {details}"
+        elif code == errors.RESOURCE_EXHAUSTED and "larger than max" in details:
+            details = (
+                f"{method}: {self.name} does not take so large a message: {details}. Start it with --limit message=SIZE to "
+                "allow it, or FLOWMESH_LIMITS=message=SIZE in its environment."
+            )
         elif code == errors.UNIMPLEMENTED:
             details = f"{method}: {self.name} does not know this method: {details}"
         return failure.from_wire(code, details)
