@@ -23,15 +23,15 @@ def main() -> int:
     parser.add_argument(
         "rows", nargs="*", help="names of rows (files in benchmarks/rows); all by default"
     )
-    parser.add_argument(
-        "--peers", default="tf115,tf2,jax", help="comma-separated: tf115, tf2, jax"
-    )
+    parser.add_argument("--peers", default="tf115,tf2,jax", help="comma-separated: tf115, tf2, jax")
     parser.add_argument(
         "--rounds", type=int, default=7, help="how often each side is measured, alternately"
     )
     parser.add_argument("--no-write", action="store_true", help="do not write RESULTS.md")
     parser.add_argument(
-        "--check", action="store_true", help="exit with 1 when a row misses its ratios; writes nothing"
+        "--check",
+        action="store_true",
+        help="exit with 1 when a row misses its ratios; writes nothing",
     )
     parser.add_argument(
         "--tolerance", type=float, default=0.15, help="how far --check lets a ratio fall short"

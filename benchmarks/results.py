@@ -14,7 +14,6 @@ from pathlib import Path
 from benchmarks.peers import Side
 from benchmarks.runner import Measured
 
-
 HEADING = "One process"
 
 

@@ -40,7 +40,6 @@ class Measured:
         ours, theirs = self.seconds["flowmesh"], self.seconds[peer]
         return statistics.median(b / a for a, b in zip(ours, theirs))
 
-
     def gate_ratio(self, gate: str) -> float | None:
         """The ratio that a gate is about; None when the peer was not measured."""
         peers = ("tf115", "tf2") if gate == "tf" else (gate,)
