@@ -464,12 +464,12 @@ class Session(BaseSession):
 
     @staticmethod
     def reset(target: str, containers: Sequence[str] | None = None, config: Any = None) -> None:
-        """Clears resource containers (all of them by default) on every task of the target's cluster, and ends the
-        sessions that run there.
+        """Clears resource containers (each task's default one when none is named) on every task of the target's cluster,
+        and ends the sessions that run there.
         """
         if containers is not None and not isinstance(containers, (list, tuple)):
             raise TypeError("containers must be a list of names")
-        names = [c.decode() if isinstance(c, bytes) else c for c in (containers or ["localhost"])]
+        names = [c.decode() if isinstance(c, bytes) else c for c in (containers or ())]
         cluster_target.reset(target, names, config)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from flowmesh.core import errors
+from flowmesh.core import device_spec, errors
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.core.errors import OpError
@@ -29,7 +29,7 @@ from flowmesh.distributed.steps import StepTable, TaskRendezvous, check_sender
 from flowmesh.distributed.worker_session import RegisteredGraph, WorkerSession, transfer_keys
 from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
-from flowmesh.resources.manager import ResourceManager
+from flowmesh.resources.manager import DEFAULT_CONTAINER, ResourceManager
 from flowmesh.runtime.inline import InlineRun, is_inline
 from flowmesh.runtime.step import StepContext
 from flowmesh.runtime.trace import TraceCollector
@@ -49,7 +49,8 @@ class Worker(WorkerInterface):
         """`devices` are the task's own; `connect_cluster` makes the peers of a session that names another cluster."""
         self.task = task
         self.devices = list(devices)
-        self.resources = ResourceManager()
+        self._job = device_spec.DeviceSpec.from_string(task).job or DEFAULT_CONTAINER
+        self.resources = ResourceManager(self._job)
         self._config = config
         self._peers = peers
         self._connect_cluster = connect_cluster
@@ -104,7 +105,7 @@ class Worker(WorkerInterface):
         peers, own_peers = self._peers, False
         if server_def is not None and server_def.cluster.job and self._connect_cluster is not None:
             peers, own_peers = self._connect_cluster(server_def), True
-        resources = ResourceManager() if isolate else self.resources
+        resources = ResourceManager(self._job) if isolate else self.resources
         session = WorkerSession(handle, resources, peers, isolate, own_peers)
         with self._lock:
             if handle in self._sessions:

@@ -232,3 +232,52 @@ def parallel_stack(tf, ctx):
         stacked = tf.parallel_stack([tf.constant([1.0, 2.0]), tf.constant([3.0, 4.0])])
     with ctx.session() as session:
         return session.run(stacked + 1.0)
+
+
+@case()
+def functions_with_newer_ops(tf, ctx):
+    """Functions for which a later TensorFlow sends other ops than 1.15."""
+    rng = np.random.RandomState(6)
+    square = rng.rand(2, 3, 3).astype(np.float32)
+    x = rng.rand(4, 5).astype(np.float32)
+    with tf.device(ctx.ps):
+        m, a = tf.constant(square), tf.constant(x)
+    with tf.device(ctx.worker):
+        results = [
+            tf.matrix_diag(a),
+            tf.matrix_diag_part(m),
+            tf.matrix_set_diag(m, tf.zeros([2, 3])),
+            tf.gradients(tf.matrix_diag_part(m * m), m)[0],
+            tf.einsum("ij,kj->ik", a, a),
+            tf.trace(m),
+            tf.gather_nd(a, [[0, 1], [2, 3]]),
+            tf.scatter_nd([[1], [3]], [9.0, 10.0], [5]),
+            tf.segment_sum(a, [0, 0, 1, 1]),
+            tf.sparse_segment_mean(a, [0, 2, 3], [0, 0, 1]),
+            tf.reverse_sequence(a, [1, 2, 3, 4], 1),
+            tf.batch_to_space_nd(tf.ones([4, 2, 2, 1]), [2, 2], [[0, 0], [0, 0]]),
+            tf.nn.softplus(a) + tf.nn.leaky_relu(a) + tf.nn.selu(a),
+            tf.nn.l2_normalize(a, 1),
+            tf.nn.sigmoid_cross_entropy_with_logits(labels=a, logits=a),
+            tf.nn.in_top_k(a, [1, 2, 3, 4], 2),
+            tf.unique([5, 3, 5]).y,
+            tf.bincount([1, 1, 3]),
+            tf.argmin(a, 0),
+            tf.meshgrid([1, 2], [3, 4]),
+            tf.confusion_matrix([0, 1, 2], [0, 2, 2]),
+            tf.boolean_mask(a, [True, False, True, False]),
+            tf.sequence_mask([1, 3], 4),
+            tf.image.resize_bilinear(tf.ones([1, 2, 2, 1]), [3, 3]),
+            tf.norm(a, axis=1),
+            tf.reduce_logsumexp(a, 0),
+            tf.cholesky(tf.matmul(m, m, transpose_b=True) + tf.eye(3)),
+            tf.strings.substr("flowmesh", 1, 3),
+            tf.strings.split(["a b", "c"]).values,
+            tf.string_to_number(["1.5", "2"]),
+            tf.floordiv(7, 2) + tf.floormod(-7, 3),
+            tf.reduce_any(a > 0.9, 1),
+            tf.cumprod(a, 1, exclusive=True),
+            tf.nn.dropout(a, rate=0.0),
+        ]
+    with ctx.session() as session:
+        return session.run(results)

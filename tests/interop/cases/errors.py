@@ -132,3 +132,12 @@ def closed_session(tf, ctx):
     session.close()
     thread.join(20)
     return seen[0] if seen else "still blocked"
+
+
+@case(expect=["NotFoundError", 1.0], clients=("tf115", "tf2"), servers=("flowmesh",))
+def unknown_op(tf, ctx):
+    """An op that only TensorFlow has."""
+    with ctx.session() as session:
+        seen = [ctx.failure(session.run, tf.fake_quant_with_min_max_args(tf.constant([1.0])))]
+    with tf.Graph().as_default(), ctx.session() as session:
+        return [*seen, float(session.run(tf.constant(1.0)))]

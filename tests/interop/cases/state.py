@@ -135,3 +135,16 @@ def partitioned_variable(tf, ctx):
         for number, part in enumerate(table):
             part.load(np.full(part.shape.as_list(), number, np.float32), session)
         return session.run([*rows, tf.convert_to_tensor(table)])
+
+
+@case(expect=["FailedPreconditionError", "FailedPreconditionError"])
+def reset_of_everything(tf, ctx):
+    """`Session.reset` without names clears the default container."""
+    with tf.container(""), tf.device(ctx.ps):
+        variables = [tf.Variable(1.0, name=f"r{i}", use_resource=bool(i)) for i in (0, 1)]
+    with ctx.session() as session:
+        session.run([v.initializer for v in variables])
+        session.run([v.read_value() for v in variables])
+    tf.Session.reset(ctx.target)
+    with ctx.session() as session:
+        return [ctx.failure(session.run, v.read_value()) for v in variables]

@@ -4,18 +4,23 @@ import numpy as np
 from cases.registry import case
 
 OPTIMIZERS = {
-    "gradient_descent": lambda t: t.GradientDescentOptimizer(0.1),
-    "momentum": lambda t: t.MomentumOptimizer(0.05, 0.9),
-    "nesterov": lambda t: t.MomentumOptimizer(0.05, 0.9, use_nesterov=True),
-    "adagrad": lambda t: t.AdagradOptimizer(0.2),
-    "adadelta": lambda t: t.AdadeltaOptimizer(0.5),
-    "adam": lambda t: t.AdamOptimizer(0.1),
-    "ftrl": lambda t: t.FtrlOptimizer(0.2, l1_regularization_strength=0.01),
-    "ftrl_shrinkage": lambda t: t.FtrlOptimizer(0.2, l2_shrinkage_regularization_strength=0.1),
-    "rms_prop": lambda t: t.RMSPropOptimizer(0.05, momentum=0.5),
-    "centered_rms_prop": lambda t: t.RMSPropOptimizer(0.05, centered=True),
-    "proximal_adagrad": lambda t: t.ProximalAdagradOptimizer(0.2, l1_regularization_strength=0.01),
-    "proximal_gradient_descent": lambda t: t.ProximalGradientDescentOptimizer(
+    "gradient_descent": lambda t, step: t.GradientDescentOptimizer(0.1),
+    "momentum": lambda t, step: t.MomentumOptimizer(0.05, 0.9),
+    "nesterov": lambda t, step: t.MomentumOptimizer(0.05, 0.9, use_nesterov=True),
+    "adagrad": lambda t, step: t.AdagradOptimizer(0.2),
+    "adagrad_da": lambda t, step: t.AdagradDAOptimizer(0.2, step, l1_regularization_strength=0.01),
+    "adadelta": lambda t, step: t.AdadeltaOptimizer(0.5),
+    "adam": lambda t, step: t.AdamOptimizer(0.1),
+    "ftrl": lambda t, step: t.FtrlOptimizer(0.2, l1_regularization_strength=0.01),
+    "ftrl_shrinkage": lambda t, step: t.FtrlOptimizer(
+        0.2, l2_shrinkage_regularization_strength=0.1
+    ),
+    "rms_prop": lambda t, step: t.RMSPropOptimizer(0.05, momentum=0.5),
+    "centered_rms_prop": lambda t, step: t.RMSPropOptimizer(0.05, centered=True),
+    "proximal_adagrad": lambda t, step: t.ProximalAdagradOptimizer(
+        0.2, l1_regularization_strength=0.01
+    ),
+    "proximal_gradient_descent": lambda t, step: t.ProximalGradientDescentOptimizer(
         0.1, l1_regularization_strength=0.01
     ),
 }
@@ -38,7 +43,7 @@ def _train(tf, ctx, make, use_resource):
         x, y = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.float32, [None, 1])
         offset = tf.reduce_mean(tf.nn.embedding_lookup(table, [0, 2, 2]))
         loss = tf.reduce_mean(tf.square(tf.matmul(x, w) + b + offset - y))
-    train = make(tf.train).minimize(loss, global_step=step)
+    train = make(tf.train, step).minimize(loss, global_step=step)
     seen = []
     with ctx.session() as session:
         session.run(tf.global_variables_initializer())
