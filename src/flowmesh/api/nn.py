@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from flowmesh.api import rnn_cell as rnn_cell
 from flowmesh.api.compat_v0 import (
+    bidirectional_rnn as bidirectional_rnn,
+    rnn as rnn,
     sigmoid_cross_entropy_with_logits as sigmoid_cross_entropy_with_logits,
     softmax_cross_entropy_with_logits as softmax_cross_entropy_with_logits,
     sparse_softmax_cross_entropy_with_logits as sparse_softmax_cross_entropy_with_logits,
@@ -104,6 +106,7 @@ __all__ = [
     "batch_normalization",
     "bias_add",
     "bidirectional_dynamic_rnn",
+    "bidirectional_rnn",
     "compute_accidental_hits",
     "conv1d",
     "conv2d",
@@ -139,6 +142,7 @@ __all__ = [
     "relu",
     "relu6",
     "relu_layer",
+    "rnn",
     "rnn_cell",
     "sampled_softmax_loss",
     "selu",

@@ -154,6 +154,10 @@ from flowmesh.frontend.partitioners import (
 from flowmesh.frontend.template import (
     make_template as make_template,
 )
+from flowmesh.frontend.tensor_protos import (
+    make_ndarray as make_ndarray,
+    make_tensor_proto as make_tensor_proto,
+)
 from flowmesh.frontend.variable_collections import (
     assert_variables_initialized as assert_variables_initialized,
     global_variables as global_variables,

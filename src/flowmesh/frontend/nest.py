@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
-def is_sequence(structure: Any) -> bool:
-    """Whether `structure` is a list, tuple or dict (a string is not)."""
-    return isinstance(structure, (list, tuple, Mapping))
+def is_sequence(seq: Any) -> bool:
+    """Whether `seq` is a list, tuple or dict (a string is not)."""
+    return isinstance(seq, (list, tuple, Mapping))
 
 
 is_nested = is_sequence

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flowmesh.formats.tensor import (
-    from_tensor_proto as make_ndarray,
-    to_tensor_proto as make_tensor_proto,
+from flowmesh.frontend.tensor_protos import (
+    make_ndarray as make_ndarray,
+    make_tensor_proto as make_tensor_proto,
 )
 from flowmesh.graph.constant_value import constant_value as constant_value
 
