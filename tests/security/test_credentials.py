@@ -1,8 +1,10 @@
 """Certificates and tokens: made, kept private, asked for."""
 
+import contextlib
 import datetime
 import json
 import os
+import select
 import socket
 import stat
 import subprocess
@@ -15,7 +17,7 @@ import grpc
 import numpy as np
 import pytest
 
-import flowmesh.ops  # noqa: F401  (registers the ops)
+import flowmesh.ops
 from flowmesh.core import dtypes, errors
 from flowmesh.distributed import certificates, credentials
 from flowmesh.distributed.credentials import Credentials
@@ -186,10 +188,9 @@ print(digest.hexdigest())
         connection = tls.secure(outgoing, 10.0, "127.0.0.1")
         rest = memoryview(data)
         while rest:
-            try:
+            select.select([], [connection], [], 30.0)
+            with contextlib.suppress(BlockingIOError):
                 rest = rest[connection.sendmsg([rest[: 1 << 20], rest[1 << 20 :]]) :]
-            except BlockingIOError:
-                pass
         connection.shutdown(socket.SHUT_WR)
         out, _ = process.communicate(timeout=60)
         connection.close()
@@ -216,7 +217,7 @@ def test_other_interfaces_need_credentials_or_a_word(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exposed = {"a": [f"{own_address()}:0"]}
-    with pytest.raises(errors.FailedPreconditionError, match="flowmesh certs.*--insecure"):
+    with pytest.raises(errors.FailedPreconditionError, match=r"flowmesh certs.*--insecure"):
         Server(exposed)
     with Server(exposed, insecure=True):
         assert f"INSECURE: /job:a/replica:0/task:0 listens on {own_address()}" in caplog.text

@@ -164,7 +164,7 @@ def test_python_functions_are_denied_unless_allowed(graph: Graph) -> None:
     called = py_func(lambda: np.float32(3), [], dtypes.float32)
     with (
         remote(graph) as client,
-        pytest.raises(errors.PermissionDeniedError, match="PyFunc.*--allow-ops"),
+        pytest.raises(errors.PermissionDeniedError, match=r"PyFunc.*--allow-ops"),
     ):
         client.run(called.name)
     with remote(graph, Policy(allow_ops={"PyFunc"})) as client:
@@ -176,7 +176,7 @@ def test_ops_can_be_denied_and_others_of_the_graph_run(graph: Graph) -> None:
     read = raw.ReadFile(text("/etc/hostname"))
     with remote(graph, Policy(deny_ops={"ReadFile"})) as client:
         assert client.run(fine.name) == 1
-        with pytest.raises(errors.PermissionDeniedError, match="Node ReadFile: .*--deny-ops"):
+        with pytest.raises(errors.PermissionDeniedError, match=r"Node ReadFile: .*--deny-ops"):
             client.run(read.name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from flowmesh.core import errors
+from flowmesh.core.dtypes import resource
 from flowmesh.core.errors import OpError
 from flowmesh.graph.operation import Operation
 from flowmesh.resources.manager import Resource
@@ -49,7 +50,7 @@ def annotate(op: Operation | None, exc: BaseException) -> OpError:
     if isinstance(exc, OpError):
         error = exc
     else:
-        error = _from_xla(exc) or _from_kernel(exc) or errors.from_exception(exc)
+        error = _from_xla(exc) or _from_kernel(op, exc) or errors.from_exception(exc)
     if op is None or "[[" in error.message:
         return error
     message = error.message
@@ -62,14 +63,16 @@ def annotate(op: Operation | None, exc: BaseException) -> OpError:
     return named
 
 
-def _from_kernel(exc: BaseException) -> OpError | None:
-    """What NumPy says of indices and sizes that do not fit."""
+def _from_kernel(op: Operation | None, exc: BaseException) -> OpError | None:
+    """What NumPy says of indices and sizes that do not fit, and kernels of resources in place of tensors."""
     if isinstance(exc, (IndexError, OverflowError, ZeroDivisionError)):
         return errors.InvalidArgumentError(None, None, str(exc) or type(exc).__name__)
-    if isinstance(exc, AttributeError) and isinstance(exc.obj, Resource):
-        return errors.InvalidArgumentError(
-            None, None, f"A {type(exc.obj).__name__} was given where a tensor is needed"
-        )
+    if isinstance(exc, AttributeError):
+        handles = op is not None and any(t.dtype.base_dtype == resource for t in op.inputs)
+        if handles or isinstance(exc.obj, Resource):
+            return errors.InvalidArgumentError(
+                None, None, "A resource was given where a tensor is needed"
+            )
     return None
 
 
