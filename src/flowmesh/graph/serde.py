@@ -52,8 +52,18 @@ def attr_to_proto(value: Any, kind: str, proto: Any, dtype: DType | None = None)
         raise ValueError(f"unknown attr type {kind!r}")
 
 
+def _is_repeated(value: np.ndarray) -> bool:
+    """Whether an array is one element over and over, which is written once."""
+    return value.size > 1 and not any(value.strides)
+
+
+def _written(value: np.ndarray) -> int:
+    """The bytes that the elements of a constant take in a message."""
+    return value.itemsize if _is_repeated(value) else value.nbytes
+
+
 def _tensor_to_proto(value: np.ndarray, dtype: DType | None, proto: Any) -> None:
-    if value.size > 1 and not any(value.strides):  # one element repeated is written once
+    if _is_repeated(value):
         proto.CopyFrom(to_tensor_proto(value.reshape(-1)[:1].reshape(()), dtype))
         for size in value.shape:
             proto.tensor_shape.dim.add(size=size)
@@ -215,7 +225,7 @@ def to_graph_def(graph: Graph, from_version: int | None = None, add_shapes: bool
 
 
 def _check_size(ops: list[Operation]) -> None:
-    sizes = [(op.definition.attrs["value"].nbytes, op.name) for op in ops if op.type == "Const"]
+    sizes = [(_written(op.definition.attrs["value"]), op.name) for op in ops if op.type == "Const"]
     if sum(size for size, _ in sizes) < 2**31 - 2**20:
         return
     largest = ", ".join(f"{name} ({size:,} bytes)" for size, name in sorted(sizes)[-1:-6:-1])

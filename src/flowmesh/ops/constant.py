@@ -47,7 +47,7 @@ def constant(
       shape: the dimensions; the last element fills what is missing, too many raise ValueError.
       verify_shape: raise TypeError when the value's own shape is not `shape`.
     """
-    array = to_array(value, dtype, shape, verify_shape)
+    array = to_array(value, dtype, shape, verify_shape, name)
     return raw.Const(value=array, dtype=dtypes.as_dtype(array.dtype), name=name)
 
 

@@ -192,12 +192,13 @@ def to_array(
     dtype: Any = None,
     shape: Any = None,
     verify_shape: bool = False,
+    name: str | None = None,
 ) -> np.ndarray:
     """The array that `tf.constant(value, dtype, shape, verify_shape=...)` holds.
 
     Python floats become float32 and ints int32 (int64 where they need it); NumPy values keep their dtype. With
     `shape` the last element fills what is missing. Raises TypeError (wrong type or shape) or ValueError (None,
-    ragged lists, too many elements, over 2 GB) as TensorFlow does.
+    ragged lists, too many elements, over 2 GB) as TensorFlow does; `name` is what the last error calls the constant.
     """
     if value is None:
         raise ValueError("None values not supported.")
@@ -217,13 +218,18 @@ def to_array(
     if wanted is not None and wanted != found:
         raise TypeError(f"Incompatible types: {wanted} vs. {found.name}. Value is {value}")
     if shape is not None:
-        array = _reshaped(array, shape, verify_shape)
+        array = _reshaped(array, shape, verify_shape, name)
     if array.nbytes > MAX_BYTES:
-        raise ValueError(
-            "Cannot create a tensor proto whose content is larger than 2GB. Feed the value through a "
-            "tf.placeholder, or load it into a variable in pieces."
-        )
+        raise _too_large(name, array.nbytes)
     return _frozen(array, value)
+
+
+def _too_large(name: str | None, size: int) -> ValueError:
+    which = f"The constant {name!r}" if name else "This one"
+    return ValueError(
+        f"Cannot create a tensor proto whose content is larger than 2GB. {which} would take {size:,} bytes: feed the "
+        "value through a tf.placeholder, or load it into a variable in pieces."
+    )
 
 
 def _frozen(array: np.ndarray, source: Any) -> np.ndarray:
@@ -236,7 +242,9 @@ def _frozen(array: np.ndarray, source: Any) -> np.ndarray:
     return array
 
 
-def _reshaped(array: np.ndarray, shape: Any, verify_shape: bool) -> np.ndarray:
+def _reshaped(
+    array: np.ndarray, shape: Any, verify_shape: bool, name: str | None = None
+) -> np.ndarray:
     dims = [int(d) for d in as_shape(shape)]
     size = int(np.prod(dims, dtype=np.int64))
     if verify_shape and list(array.shape) != dims:
@@ -255,7 +263,7 @@ def _reshaped(array: np.ndarray, shape: Any, verify_shape: bool) -> np.ndarray:
         )  # written as the one element that it is
     flat = array.reshape(-1)
     if size * array.itemsize > MAX_BYTES:
-        raise ValueError("Cannot create a tensor proto whose content is larger than 2GB.")
+        raise _too_large(name, size * array.itemsize)
     filled = np.zeros(size, array.dtype) if array.dtype != object else np.full(size, b"", object)
     filled[: flat.size] = flat
     if flat.size:
