@@ -78,6 +78,8 @@ class _Reduction(OpDef, abstract=True):
         return reduced_static_shape(ctx, input, reduction_indices, self.attrs["keep_dims"])
 
     def compute(self, xp: Any, input: Any, reduction_indices: Any) -> Any:
+        if not reduction_indices.size and self.op_type == "Sum":
+            return input
         axes = normal_axes(reduction_indices, input.ndim)
         with np.errstate(all="ignore"):
             result = type(self).kernel(xp, input, axes, self.attrs["keep_dims"])

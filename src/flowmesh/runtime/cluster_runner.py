@@ -17,8 +17,8 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from flowmesh.core.errors import InvalidArgumentError, OpError
-from flowmesh.resources.manager import Resource
 from flowmesh.graph.tensor import Tensor
+from flowmesh.resources.manager import Resource
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime import cost, numpy_exec
 from flowmesh.runtime.device import Device
@@ -95,7 +95,11 @@ class ClusterRunner:
         """Of the programs: the one that was compiled last."""
         self._warm: WarmCluster | None = None
         """Of the programs: the one that ran last, bound to its variables."""
-        self._settled = self._mode == "numpy"
+        self._settled = self._mode == "numpy" or (
+            self._mode == "auto"
+            and not device.is_accelerator
+            and cost.moves_nothing(program.ops)
+        )
         """Whether it is certain that this cluster will always be run by NumPy."""
 
     def run(

@@ -52,6 +52,28 @@ _SLOW = {
 }
 
 
+_FREE = frozenset(
+    {
+        "Assign",
+        "AssignVariableOp",
+        "Const",
+        "Identity",
+        "NoOp",
+        "Rank",
+        "ReadVariableOp",
+        "Shape",
+        "ShapeN",
+        "Size",
+    }
+)
+"""Ops that hand arrays on as they are: an XLA program would copy them."""
+
+
+def moves_nothing(ops: Sequence[Operation]) -> bool:
+    """Whether NumPy does all these ops without touching the data."""
+    return all(op.type in _FREE for op in ops)
+
+
 def compile_cost(ops: int) -> int:
     """The work that compiling a cluster of this many ops is worth."""
     return COMPILE_BASE + COMPILE_PER_OP * ops
