@@ -424,7 +424,9 @@ def _as_result(values: list[Any], index: int) -> Any:
         if value.ndim == 0:
             return value[()]
         # references: the list, the local name, the argument of getrefcount
-        alone = value.base is None and value.flags.writeable and sys.getrefcount(value) <= 3
+        # a memoryview is a buffer that a connection has filled for this value alone
+        own = value.base is None or type(value.base) is memoryview
+        alone = own and value.flags.writeable and sys.getrefcount(value) <= 3
         return value if alone else value.copy()
     if isinstance(value, (np.generic, bytes)) or not hasattr(value, "__array__"):
         return value
