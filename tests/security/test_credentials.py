@@ -21,6 +21,7 @@ import flowmesh.ops
 from flowmesh.core import dtypes, errors
 from flowmesh.distributed import certificates, credentials
 from flowmesh.distributed.credentials import Credentials
+from flowmesh.distributed.diagnosis import diagnose
 from flowmesh.distributed.server import Server
 from flowmesh.distributed.transport import messages
 from flowmesh.distributed.transport.direct import tls
@@ -138,6 +139,24 @@ def test_a_token_alone_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert get_status(server, made) is None
         assert get_status(server, certificates.token_only()) is grpc.StatusCode.UNAUTHENTICATED
         assert get_status(server, None) is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_who_has_other_credentials_or_none_is_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificates.for_this_machine().save(tmp_path / "other")
+    with Server(LOCAL) as server:
+        address = server.target.removeprefix("grpc://")
+        monkeypatch.delenv(credentials.FOLDER_VARIABLE)
+        assert "wants TLS (set FLOWMESH_TLS_DIR" in diagnose(address)
+        monkeypatch.setenv(credentials.FOLDER_VARIABLE, str(tmp_path / "other"))
+        assert "of another cluster" in diagnose(address)
+    monkeypatch.delenv(credentials.FOLDER_VARIABLE)
+    with Server(LOCAL) as server:
+        address = server.target.removeprefix("grpc://")
+        assert "TLS" not in diagnose(address)
+        monkeypatch.setenv(credentials.FOLDER_VARIABLE, str(folder))
+        assert "it speaks no TLS" in diagnose(address)
 
 
 @pytest.mark.parametrize("plane", ["", "tcp", "off"])

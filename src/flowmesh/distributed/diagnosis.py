@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
 from collections.abc import Mapping
 
 from flowmesh.core.cluster_spec import split_address
+from flowmesh.distributed.credentials import FOLDER_VARIABLE, from_environment
 
 PROBE = 1.0
 SILENT = "connected, but the server does not answer"
@@ -44,7 +46,7 @@ def diagnose(address: str, environ: Mapping[str, str] | None = None) -> str:
             except OSError as error:
                 reason = _os_reason(error, reason)
             else:
-                return _greet(probe)
+                return _greet_encrypted(probe) if encrypts() else _greet(probe)
     return reason if reason == _REFUSED else reason + proxy
 
 
@@ -84,11 +86,36 @@ def _greet(probe: socket.socket) -> str:
     if len(said) > 3 and said[3] == _SETTINGS:
         return SILENT
     if said.startswith(_ALERT):
-        return "a server is there that wants TLS: give this process the cluster's credentials, or correct the address"
+        return f"a server is there that wants TLS: set {FOLDER_VARIABLE} to the cluster's credentials, or correct the address"
     if not said:
         return (
-            "it closes connections at once: not a Flowmesh or TensorFlow server, one that wants TLS, or one that is "
-            "just ending"
+            "it closes connections at once: not a Flowmesh or TensorFlow server, one that wants TLS (set "
+            f"{FOLDER_VARIABLE} to the cluster's credentials), or one that is just ending"
         )
     text = said.split(b"\n", 1)[0].decode("ascii", "backslashreplace").strip()[:_LONGEST]
     return f"not a Flowmesh or TensorFlow server: it says {text!r}"
+
+
+def encrypts() -> bool:
+    """Whether this process has the certificates of a cluster."""
+    credentials = from_environment()
+    return credentials is not None and credentials.tls
+
+
+def _greet_encrypted(probe: socket.socket) -> str:
+    """The same where this process has credentials: whether they are the other side's, too."""
+    credentials = from_environment()
+    assert credentials is not None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(cadata=credentials.authority.decode())
+    probe.settimeout(PROBE)
+    try:
+        with context.wrap_socket(probe):
+            return SILENT
+    except ssl.SSLCertVerificationError:
+        return f"its certificate is of another cluster than the credentials in {FOLDER_VARIABLE}"
+    except TimeoutError:
+        return SILENT
+    except OSError:
+        return f"it speaks no TLS, but {FOLDER_VARIABLE} is set here: start it with the same credentials"
