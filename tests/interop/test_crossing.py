@@ -38,6 +38,20 @@ def test_files_cross(pool: Pool, tmp_path: Path, writer: str, reader: str) -> No
     check_same([w, step], [wrote[1], wrote[3]])
 
 
+@pytest.mark.parametrize(
+    ("writer", "reader"),
+    [("tf115", "flowmesh"), ("tf2", "flowmesh"), ("flowmesh", "tf115"), ("flowmesh", "tf2")],
+)
+def test_partitioned_checkpoints_cross(
+    pool: Pool, tmp_path: Path, writer: str, reader: str
+) -> None:
+    wrote = pool.run(writer, "write_partitioned", "", f"{writer}-parts", folder=str(tmp_path))
+    read = pool.run(reader, "read_partitioned", "", f"{reader}-read", folder=str(tmp_path))
+    assert len(read) == 6
+    for seen in read:
+        check_same(seen, wrote)
+
+
 @pytest.mark.parametrize(("ps", "worker"), [("flowmesh", "tf115"), ("tf115", "flowmesh")])
 @pytest.mark.parametrize("case", ["share_linear_regression", "share_mlp"])
 def test_both_masters_train_the_same_variables(pool: Pool, ps: str, worker: str, case: str) -> None:

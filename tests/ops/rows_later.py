@@ -123,3 +123,30 @@ ROWS += [
         ("trace", "ii->", [SQUARE]),
     )
 ]
+COUNTED = np.array([1, 3, 1, 7])
+ROWS += [
+    Row(
+        "DenseBincount",
+        [COUNTED, np.array(5), np.array([], np.float32)],
+        want=np.array([0, 2, 0, 1, 0], np.float32),
+    ),
+    Row(
+        "DenseBincount",
+        [COUNTED, np.array(4), np.array([0.5, 1.0, 2.0, 4.0], np.float32)],
+        want=np.array([0, 2.5, 0, 1.0], np.float32),
+        id="weights",
+    ),
+    Row(
+        "DenseBincount",
+        [np.array([[0, 0], [2, 1]]), np.array(3), np.array([], np.int32)],
+        {"binary_output": True},
+        want=np.array([[1, 0, 0], [0, 1, 1]], np.int32),
+        id="rows",
+    ),
+    Row(
+        "SparseTensorDenseAdd",
+        [np.array([[0, 1], [2, 3], [2, 3]]), np.array([10.0, 20.0, 0.5]), np.array([3, 4]), A],
+        want=lambda i, v, s, b: b + np.array([[0, 10, 0, 0], [0] * 4, [0, 0, 0, 20.5]], b.dtype),
+        dtypes=["float64", "float32"],
+    ),
+]

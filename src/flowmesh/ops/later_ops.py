@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from flowmesh.core import errors
-from flowmesh.core.dtypes import int32
+from flowmesh.core.dtypes import float32, float64, int32, int64
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.ops import kernels
@@ -221,3 +221,43 @@ def _note_sizes(
     for letter, size in zip(before + after, named):
         sizes[letter] = same_size(sizes.get(letter), size)
     return tuple(key[len(before) : len(before) + count])
+
+
+# -- counting --------------------------------------------------------------------------------------------------
+
+
+class DenseBincount(OpDef):
+    """How often each small integer occurs in a vector, or in each row of a matrix; the sum of the weights, where there are."""
+
+    input, size = Input("Tidx"), Input("Tidx")
+    weights = Input("T")
+    output = Output("T")
+    Tidx = type_attr({int32, int64})
+    T = type_attr({int32, int64, float32, float64})
+    binary_output = Attr("bool", False)
+    static_inputs = ("size",)
+    numpy_only = True
+    NotDifferentiable = True
+
+    def infer(self, ctx: Any, input: TensorShape, *others: TensorShape) -> TensorShape:
+        count = ctx.value(1)
+        if input.key is None:
+            return unknown_shape()
+        if len(input.key) > 2:
+            raise ValueError(f"Shape must be at most rank 2 but is rank {len(input.key)}")
+        return TensorShape.from_key((*input.key[:-1], None if count is None else int(count)))
+
+    def compute(self, xp: Any, input: Any, size: Any, weights: Any) -> Any:
+        count = int(size)
+        if count < 0:
+            raise errors.InvalidArgumentError(None, None, f"size ({count}) must be non-negative")
+        if np.any(input < 0):
+            raise errors.InvalidArgumentError(None, None, "Input arr must be non-negative!")
+        result = np.zeros((*input.shape[:-1], count), weights.dtype)
+        kept = np.nonzero(input < count)
+        where = (*kept[:-1], input[kept])
+        if self.attrs["binary_output"]:
+            result[where] = 1
+        else:
+            np.add.at(result, where, weights[kept] if weights.size else weights.dtype.type(1))
+        return result

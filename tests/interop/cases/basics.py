@@ -272,7 +272,7 @@ def functions_with_newer_ops(tf, ctx):
             tf.reduce_logsumexp(a, 0),
             tf.cholesky(tf.matmul(m, m, transpose_b=True) + tf.eye(3)),
             tf.strings.substr("flowmesh", 1, 3),
-            tf.strings.split(["a b", "c"]).values,
+            tf.string_split(["a b", "c"]).values,
             tf.string_to_number(["1.5", "2"]),
             tf.floordiv(7, 2) + tf.floormod(-7, 3),
             tf.reduce_any(a > 0.9, 1),

@@ -69,6 +69,53 @@ def read_files(tf, ctx):
     return [seen, trainable, _graphs(tf, ctx, feed), _events(tf, ctx), _old(tf, ctx)]
 
 
+PARTITIONED = [("rows", False, 3, 0), ("columns", True, 2, 1), ("one", False, 1, 0)]
+
+
+@case(servers=())
+def write_partitioned(tf, ctx):
+    """Checkpoints of partitioned variables, in one file and in shards."""
+    made = [
+        tf.get_variable(
+            name,
+            initializer=np.arange(35, dtype=np.float32).reshape(7, 5) + axis,
+            shape=[7, 5],
+            partitioner=tf.fixed_size_partitioner(parts, axis=axis),
+            use_resource=resource,
+        )
+        for name, resource, parts, axis in PARTITIONED
+    ]
+    with ctx.session() as session:
+        session.run(tf.global_variables_initializer())
+        for sharded in (False, True):
+            saver = tf.train.Saver(sharded=sharded)
+            saver.save(session, os.path.join(ctx.folder, f"parts-{sharded}"))
+        return session.run([v.as_tensor() for v in made])
+
+
+@case(servers=())
+def read_partitioned(tf, ctx):
+    """What `write_partitioned` left behind, into other numbers of parts along another axis."""
+    seen = []
+    for sharded in (False, True):
+        for parts, along in ((0, 0), (2, 0), (5, 1)):
+            with tf.Graph().as_default():
+                made = [
+                    tf.get_variable(
+                        name,
+                        [7, 5],
+                        partitioner=tf.fixed_size_partitioner(parts, axis=along) if parts else None,
+                        use_resource=not resource,
+                    )
+                    for name, resource, _, _ in PARTITIONED
+                ]
+                with tf.Session() as session:
+                    path = os.path.join(ctx.folder, f"parts-{sharded}")
+                    tf.train.Saver().restore(session, path)
+                    seen.append(session.run([tf.convert_to_tensor(v) for v in made]))
+    return seen
+
+
 def _graphs(tf, ctx, feed):
     """The values of the imported GraphDefs, variables set by hand."""
     seen = []
