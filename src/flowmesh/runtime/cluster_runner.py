@@ -21,6 +21,7 @@ from flowmesh.graph.tensor import Tensor
 from flowmesh.resources.manager import Resource
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime import cost, numpy_exec
+from flowmesh.runtime.blas import single_thread
 from flowmesh.runtime.device import Device
 from flowmesh.runtime.failures import NodeFailure
 from flowmesh.runtime.program import Cell, Program
@@ -96,9 +97,7 @@ class ClusterRunner:
         self._warm: WarmCluster | None = None
         """Of the programs: the one that ran last, bound to its variables."""
         self._settled = self._mode == "numpy" or (
-            self._mode == "auto"
-            and not device.is_accelerator
-            and cost.moves_nothing(program.ops)
+            self._mode == "auto" and not device.is_accelerator and cost.moves_nothing(program.ops)
         )
         """Whether it is certain that this cluster will always be run by NumPy."""
 
@@ -117,7 +116,7 @@ class ClusterRunner:
                 if results is not None:
                     count("xla_runs")
                     return results
-            elif self._settled and program.is_plain:
+            elif self._settled and program.is_plain and not program.multiplies:
                 return numpy_exec.interpret_plain(program, inputs)
         registers = list(program.template)
         cells: dict[int, Cell] = {}
@@ -277,7 +276,13 @@ class ClusterRunner:
     ) -> list[Any]:
         program = self.program
         measure = entry is not None and entry.work is None
-        work = numpy_exec.interpret(program, registers, implicit, self.device, measure, trace)
+        if program.multiplies and self.work <= cost.SINGLE_THREAD:
+            with single_thread:
+                work = numpy_exec.interpret(
+                    program, registers, implicit, self.device, measure, trace
+                )
+        else:
+            work = numpy_exec.interpret(program, registers, implicit, self.device, measure, trace)
         count("numpy_runs")
         if entry is not None:
             entry.runs += 1

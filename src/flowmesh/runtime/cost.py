@@ -22,7 +22,10 @@ COMPILE_PER_OP = 5_000_000
 HEAVY = 300_000
 """From here on a unit is worth a thread of its own."""
 
-_CONTRACTIONS = frozenset({"MatMul", "BatchMatMul", "BatchMatMulV2", "SparseMatMul"})
+SINGLE_THREAD = 10_000_000
+"""Up to here NumPy's matrix products are done by one thread."""
+
+CONTRACTIONS = frozenset({"MatMul", "BatchMatMul", "BatchMatMulV2", "SparseMatMul"})
 _CONVOLUTIONS = frozenset(
     {
         "Conv2D",
@@ -110,7 +113,7 @@ def _weight(
     inputs: Sequence[tuple[int, ...]],
     outputs: Sequence[tuple[int, ...]],
 ) -> int:
-    if op.type in _CONTRACTIONS and inputs and len(inputs[0]) >= 2 and outputs:
+    if op.type in CONTRACTIONS and inputs and len(inputs[0]) >= 2 and outputs:
         flipped = op.definition.attrs.get("transpose_a") or op.definition.attrs.get("adj_x")
         inner = inputs[0][-2 if flipped else -1]
         return moved + _product(outputs[0]) * inner // MULTIPLY_ADDS_PER_UNIT

@@ -19,7 +19,7 @@ from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 from flowmesh.passes import op_traits
 from flowmesh.resources.variable import Variable
-from flowmesh.runtime.cost import static_work
+from flowmesh.runtime.cost import CONTRACTIONS, static_work
 from flowmesh.runtime.failures import NodeFailure
 from flowmesh.runtime.values import as_output
 
@@ -263,6 +263,8 @@ class Program:
         self._find_drops()
         self.is_plain = not self.handles and all(i.simple for i in self.instructions)
         """Whether it has nothing but NumPy kernels of values: no state, no lists."""
+        self.multiplies = any(op.type in CONTRACTIONS for op in self.ops)
+        """Whether it has matrix products."""
         self.fixed = all(
             t.shape.is_fully_defined() for i, t in enumerate(self.inputs) if i not in self.handles
         ) and all(t.shape.is_fully_defined() for op in self.ops for t in op.outputs)
