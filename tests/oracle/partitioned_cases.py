@@ -537,3 +537,19 @@ def runs_only_values(tf, err):
                     sp = tf.SparseTensor([[0, 0], [0, 1], [2, 0]], tf.constant([1, 4, 6], tf.int64), [3, 2])
                     out.append(sess.run(tf.nn.embedding_lookup_sparse(w, sp, None, "div", combiner="sqrtn")))
     return out
+
+
+def sharded_savers_only_values(tf, err):
+    for i, resource in enumerate((False, True)):
+        with tf.device("/job:ps/task:%d" % i):
+            tf.get_variable(
+                "w%d" % i,
+                [5, 2],
+                partitioner=tf.fixed_size_partitioner(2),
+                initializer=tf.zeros_initializer(),
+                use_resource=resource,
+            )
+            tf.get_variable("b%d" % i, [2], initializer=tf.zeros_initializer(), use_resource=resource)
+    saver = tf.train.Saver(sharded=True)
+    names = [o for o in tf.get_default_graph().get_operations() if o.name.startswith("save/")]
+    return [[o.name, o.type, o.device, [x.name for x in o.inputs]] for o in names if "tensor_names" not in o.name]

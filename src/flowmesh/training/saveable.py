@@ -221,7 +221,7 @@ def group_by_devices(saveables: Sequence[SaveableObject]) -> list[tuple[str, lis
     """The saveables of each device, by device; ValueError when one spreads over several."""
     groups: dict[str, list[SaveableObject]] = {}
     for saveable in saveables:
-        devices = {canonical_name(spec.device) for spec in saveable.specs}
+        devices = {canonical_name(spec.tensor.device) for spec in saveable.specs}
         if len(devices) != 1:
             raise ValueError(
                 f"All tensors of a saveable object must be on the same device: {saveable.name}"
