@@ -144,9 +144,12 @@ class Nursery:
         """A new process; `environ` is added to its environment."""
         assert self._process.stdin is not None
         line = json.dumps({"name": name, "environ": dict(environ or {})}).encode() + b"\n"
-        self._process.stdin.write(line)
-        self._process.stdin.flush()
-        connection, _ = self._listener.accept()
+        try:
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+            connection, _ = self._listener.accept()
+        except (BrokenPipeError, TimeoutError):
+            raise RuntimeError(f"the process of {name} does not start") from None
         hello = json.loads(_line(connection))
         connection.settimeout(None)
         made = Member(name, hello["pid"], connection)
