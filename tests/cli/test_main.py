@@ -25,7 +25,7 @@ def test_nothing_shows_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("train.py", "to run a script: flowmesh run train.py"),
         ("devics", "did you mean 'devices'?"),
-        ("zzz", "the commands are run, up, serve, devices"),
+        ("zzz", "the commands are run, up, serve, certs, chaos, devices"),
         ("--nope", "--nope"),
     ],
 )
