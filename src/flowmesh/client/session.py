@@ -200,9 +200,7 @@ class BaseSession:
         """What is remembered of an earlier `run` like this one, if it still holds."""
         try:
             step = self._warm.get(step_key(fetches, feed_dict))
-        except (
-            TypeError
-        ):  # parts that cannot be hashed, or iterated: the usual way knows what to say of them
+        except TypeError:  # parts that cannot be hashed or iterated: left to the usual way
             return None
         if step is None or self._closed or step.version != self._graph.version:
             return None
