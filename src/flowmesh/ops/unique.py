@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -64,11 +65,14 @@ def _unique(x: Any, out: Any, axis: Any = None) -> tuple[Any, Any, Any]:
         keys: Any = x.tolist()
         at = 0
     else:
+        if np.size(axis) > 1:
+            raise invalid("axis does not support input tensors larger than 1 elements")
         at = ints(axis)[0]
         if not -x.ndim <= at < x.ndim:
             raise invalid(f"axis expects to be in the range [{-x.ndim}, {x.ndim})")
         moved = np.moveaxis(x, at, 0)
-        keys = [tuple(row.reshape(-1).tolist()) for row in moved]
+        rows = moved.reshape(moved.shape[0], math.prod(moved.shape[1:]))
+        keys = [tuple(row) for row in rows.tolist()]
     first, numbers, counts = _first_seen(keys)
     dtype = out.as_numpy_dtype
     return np.take(x, first, at), numbers.astype(dtype), counts.astype(dtype)
