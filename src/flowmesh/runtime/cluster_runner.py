@@ -339,6 +339,7 @@ class ClusterRunner:
             self._give_up(entry, exc, self.label)
             return None
         entry.compiled = compiled
+        self.work = cost.compiled_work(self.program.ops) or self.work
         entry.runs += 1
         with self._lock:
             self._compiled += 1

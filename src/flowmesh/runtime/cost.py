@@ -72,6 +72,26 @@ _FREE = frozenset(
 """Ops that hand arrays on as they are: an XLA program would copy them."""
 
 
+_LOOKUPS = frozenset({"Gather", "GatherV2", "ResourceGather"})
+"""Ops that read as much of their first input as they give."""
+_SPARSE = ("Scatter", "ResourceScatter", "SparseApply", "ResourceSparseApply")
+"""Beginnings of the names of ops that change a few rows: NumPy copies the whole variable, an XLA program does not."""
+
+
+def compiled_work(ops: Sequence[Operation]) -> int | None:
+    """The work of an XLA program that changes rows of variables; None for other programs, whose work is NumPy's."""
+    if not any(op.type.startswith(_SPARSE) for op in ops):
+        return None
+    total = 0
+    for op in ops:
+        if op.type.startswith(_SPARSE):
+            updates = (t for t in op.inputs if not t.dtype._is_ref_dtype)
+            total += PER_OP + sum(_product(_static(t)) for t in updates)
+        else:
+            total += static_work(op)
+    return total
+
+
 def moves_nothing(ops: Sequence[Operation]) -> bool:
     """Whether NumPy does all these ops without touching the data."""
     return all(op.type in _FREE for op in ops)
@@ -113,6 +133,8 @@ def _weight(
     inputs: Sequence[tuple[int, ...]],
     outputs: Sequence[tuple[int, ...]],
 ) -> int:
+    if op.type in _LOOKUPS:
+        return sum(_product(s) for s in [*inputs[1:], *outputs])
     if op.type in CONTRACTIONS and inputs and len(inputs[0]) >= 2 and outputs:
         flipped = op.definition.attrs.get("transpose_a") or op.definition.attrs.get("adj_x")
         inner = inputs[0][-2 if flipped else -1]
