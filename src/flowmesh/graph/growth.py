@@ -72,6 +72,7 @@ GROWING = frozenset(
 
 _SMALL = 1 << 24
 """Elements that need no second look."""
+_TINY = 1 << 12
 _WIDEST = 16
 """Bytes of the widest dtype."""
 
@@ -82,9 +83,11 @@ def guarded(compute: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(compute)
     def checked(self: OpDef, xp: Any, *inputs: Any) -> Any:
         values = inputs[1:] if self.implicit_state else inputs
-        bound = min(_SMALL, limits.current().tensor // _WIDEST)
-        if _more_than(bound, values):
-            _check(self, values)
+        # Nearly always the sizes are small: no more is spent on them than it takes to see that.
+        if _more_than(_TINY, values):
+            bound = min(_SMALL, limits.current().tensor // _WIDEST)
+            if _more_than(bound, values):
+                _check(self, values)
         return compute(self, xp, *inputs)
 
     return checked
@@ -109,12 +112,18 @@ def _more_than(bound: int, values: Sequence[Any]) -> bool:
                 return True
             continue
         size = getattr(value, "size", 1)
-        if isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and size <= 64:
-            for number in value.ravel().tolist():
+        if size > 1:
+            total *= size
+        if size <= 64 and isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "iuf":
+            numbers = value.tolist()
+            if value.ndim == 0:
+                numbers = (numbers,)
+            elif value.ndim > 1:
+                numbers = value.ravel().tolist()
+            for number in numbers:
                 total *= abs(number) + 1
-                if isinstance(number, float) and 0 < abs(number) < 1:
+                if number.__class__ is float and 0 < abs(number) < 1:
                     total /= abs(number)
-        total *= max(size, 1)
         if not total <= bound:
             return True
     return False
