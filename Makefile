@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test interop check lint types format bench oracle clean help
+.PHONY: run test interop check lint types format fuzz bench oracle clean help
 
 help:
 	@echo "make run     train a digit classifier on a local cluster (1 ps, 2 workers)"
@@ -49,6 +49,9 @@ types: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format src tests examples benchmarks
 	$(BIN)/ruff check --fix src tests examples benchmarks
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz --inputs 100000
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
