@@ -553,3 +553,19 @@ def sharded_savers_only_values(tf, err):
     saver = tf.train.Saver(sharded=True)
     names = [o for o in tf.get_default_graph().get_operations() if o.name.startswith("save/")]
     return [[o.name, o.type, o.device, [x.name for x in o.inputs]] for o in names if "tensor_names" not in o.name]
+
+
+def other_layers_only_values(tf, err):
+    with tf.variable_scope("net", partitioner=tf.fixed_size_partitioner(2)):
+        norm = tf.layers.BatchNormalization()
+        norm(tf.ones([2, 4]), training=True)
+        fused = tf.layers.BatchNormalization(name="fused")
+        fused(tf.ones([1, 3, 3, 4]), training=True)
+        conv = tf.layers.Conv2D(4, 3)
+        conv(tf.ones([1, 5, 5, 2]))
+        cell = tf.nn.rnn_cell.BasicLSTMCell(4)
+        cell(tf.ones([2, 4]), cell.zero_state(2, tf.float32))
+        gru = tf.nn.rnn_cell.GRUCell(4)
+        tf.nn.dynamic_rnn(gru, tf.ones([2, 3, 4]), dtype=tf.float32)
+    out = [[w if hasattr(w, "op") else [type(w).__name__] + list(w) for w in x.weights] for x in (norm, fused, conv, cell, gru)]
+    return [out, tf.global_variables(), tf.trainable_variables()]

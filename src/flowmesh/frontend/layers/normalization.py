@@ -123,8 +123,13 @@ class BatchNormalization(Layer):
         self.beta = weight("beta", True) if self.center else None
         if self.beta is None and self.fused:
             self._beta_constant = constant(0.0, dtype, shape)
-        self.moving_mean = weight("moving_mean", False)
-        self.moving_variance = weight("moving_variance", False)
+        partitioner = self._scope.partitioner
+        self._scope.set_partitioner(None)  # the averages are assigned whole
+        try:
+            self.moving_mean = weight("moving_mean", False)
+            self.moving_variance = weight("moving_variance", False)
+        finally:
+            self._scope.set_partitioner(partitioner)
 
     def call(self, inputs: Any, training: Any = False) -> Any:  # type: ignore[override]
         """`inputs` normalised; `training` is a bool or a bool tensor."""
