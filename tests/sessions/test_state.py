@@ -42,7 +42,8 @@ def test_variables_outlive_sessions_and_are_shared_by_masters(resource: bool) ->
                 s.run(v.assign_add(1.0).op)
 
 
-def test_containers_keep_names_apart_and_are_cleared_alone() -> None:
+@pytest.mark.parametrize("rpc", [False, True])
+def test_containers_keep_names_apart_and_are_cleared_alone(rpc: bool) -> None:
     with cluster(ps=1, worker=1) as servers:
         target = servers["worker:0"].target
         names = ["", "red", "blue"]
@@ -60,11 +61,11 @@ def test_containers_keep_names_apart_and_are_cleared_alone() -> None:
 
         assert values(init=True) == [0.0, 1.0, 2.0]
         assert values(init=False) == [0.0, 1.0, 2.0]
-        tf.Session.reset(target, ["red"])
+        tf.Session.reset(target, ["red"], config(rpc))
         assert values(init=False) == [0.0, None, 2.0]
-        tf.Session.reset(target)
+        tf.Session.reset(target, config=config(rpc))
         assert values(init=False) == [None, None, 2.0]
-        tf.Session.reset(target, ["blue", "no such container"])
+        tf.Session.reset(target, ["blue", "no such container"], config(rpc))
         assert values(init=False) == [None, None, None]
 
 
