@@ -304,3 +304,28 @@ def test_no_second_copy_of_the_parameters_of_a_large_model():
     before, more = map(float, done.stdout.split())
     assert before > 400
     assert more < 100
+
+
+def test_programs_that_read_what_the_other_writes_do_not_wait_for_each_other():
+    with tf.Graph().as_default(), xla_session() as session:
+        a, b = (tf.Variable(tf.ones([1000]), name=n, use_resource=True) for n in "ab")
+        session.run([a.initializer, b.initializer])
+        steps = [a.assign_add(b * 0.5).op, b.assign_add(a * 0.5 - b).op]
+        failures: list[BaseException] = []
+
+        def work(step: Any) -> None:
+            try:
+                for _ in range(300):
+                    session.run(step)
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(s,), daemon=True) for s in steps * 2]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert not any(thread.is_alive() for thread in threads)
+        assert not failures
+        value = session.run(a)
+        assert (value == value[0]).all()

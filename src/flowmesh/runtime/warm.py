@@ -71,7 +71,6 @@ class WarmCluster:
         for i in compiled.dynamic:
             self._arrays.append((i, tuple(registers[i].shape), registers[i].dtype))
         self._known = [_Known(v, h) for v, h in zip(compiled.variables, held)]
-        self._reads = [(compiled.variables[k], k in compiled.donated) for k in compiled.read_cells]
         self._written = [(compiled.variables[k], t, w) for k, t, w in compiled.written]
         self._implicit = [(s, t, w) for s, (t, w) in zip(states, compiled.implicit)]
         self._locks = list(locks)
@@ -150,8 +149,7 @@ class WarmCluster:
         compiled = self._compiled
         first = len(flat)
         try:
-            for variable, donated in self._reads:
-                flat.append(compiled.take_state(variable) if donated else compiled.state(variable))
+            compiled.append_state(flat)
             for state, _, _ in self._implicit:
                 flat.append(state.value)
             results: Sequence[Any] = self._function(*flat)

@@ -100,6 +100,8 @@ class CompiledProgram:
             for register in self._large
         ]
         self.donated = self._find_donated()
+        self._reads = [(self.variables[k], k in self.donated) for k in self.read_cells]
+        self._kept = [variable for variable, donated in self._reads if not donated]
         first = len(self._large) + len(self.dynamic)
         self._trace_count = 0
         sharding = self._jax.sharding.SingleDeviceSharding(self.jax_device)
@@ -254,12 +256,7 @@ class CompiledProgram:
         for cell in cells:
             cell.value = None  # the reference would keep the array from being donated
         try:
-            for k in self.read_cells:
-                variable = cells[k].variable
-                if k in self.donated:
-                    flat.append(self.take_state(variable))
-                else:
-                    flat.append(self.state(variable))
+            self.append_state(flat)
             flat += [self.argument(state)[0] for state in implicit]
             results = self.function(*flat)
         except BaseException:
@@ -281,6 +278,15 @@ class CompiledProgram:
         if wait and results:
             results[0].block_until_ready()
         return outputs
+
+    def append_state(self, flat: list[Any]) -> None:
+        """Adds the values of the variables that are read. Nothing is taken before the rest has been read: whoever has taken a
+        variable never waits for another one, and so those who wait for it get on.
+        """
+        kept = [self.state(variable) for variable in self._kept]
+        rest = iter(kept)
+        for variable, donated in self._reads:
+            flat.append(self.take_state(variable) if donated else next(rest))
 
     def take_state(self, variable: Variable) -> Any:
         """The value of a variable for the program to overwrite, if nobody else sees it; `variable.lock` is held."""
@@ -304,9 +310,13 @@ class CompiledProgram:
         if not (self._device.is_accelerator and type(value) is np.ndarray):
             return self.argument(value)[0]
         moved = self._jax.device_put(value, self.jax_device)
-        with variable.lock:
-            if variable.value is value:
-                variable.value = moved
+        # Who holds the lock may be waiting for what we hold; it will bring a new value anyway.
+        if variable.lock.acquire(blocking=False):
+            try:
+                if variable.value is value:
+                    variable.value = moved
+            finally:
+                variable.lock.release()
         return moved
 
     def argument(self, value: Any) -> tuple[Any, bool]:
