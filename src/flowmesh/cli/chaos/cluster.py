@@ -12,6 +12,7 @@ from typing import Any
 from flowmesh.cli.chaos.cells import NETWORK, Cell
 from flowmesh.cli.chaos.network import Network
 from flowmesh.cli.chaos.nursery import Member, Nursery
+from flowmesh.cli.ports import reserve
 
 TASKS = {"ps": ("ps", 0), "chief": ("worker", 0), "worker": ("worker", 1)}
 PATIENCE = {
@@ -73,7 +74,8 @@ class ChaosCluster:
         self._nursery = nursery
         self._thief: Thief | None = None
         self._dead: list[Member] = []
-        self.ports = _free_ports(TASKS)
+        self._reserved = dict(zip(TASKS, reserve("127.0.0.1", len(TASKS))))
+        self.ports = {name: port.number for name, port in self._reserved.items()}
         names = [*TASKS, "client"]
         self._links = {
             (viewer, target): self.network.connect(viewer, target, ("127.0.0.1", port))
@@ -97,6 +99,7 @@ class ChaosCluster:
 
     def _serve(self, name: str) -> Any:
         job, index = TASKS[name]
+        self._reserved[name].release()
         spec = {"ps": [self.address(name, "ps")]}
         spec["worker"] = [self.address(name, "chief"), self.address(name, "worker")]
         return self.members[name].ask("serve", cluster=spec, job=job, index=index, config=PATIENCE)
@@ -119,6 +122,8 @@ class ChaosCluster:
             self._thief.close()
         self._nursery.kill([*self._dead, *self.members.values()])
         self.network.close()
+        for port in self._reserved.values():
+            port.close()
 
     def __enter__(self) -> ChaosCluster:
         return self
@@ -222,14 +227,3 @@ class ChaosCluster:
             self._thief = None
         if fault in ("kill", "stolen"):
             self.restart(role)
-
-
-def _free_ports(names: Any) -> dict[str, int]:
-    sockets = {name: socket.socket() for name in names}
-    try:
-        for each in sockets.values():
-            each.bind(("127.0.0.1", 0))
-        return {name: each.getsockname()[1] for name, each in sockets.items()}
-    finally:
-        for each in sockets.values():
-            each.close()

@@ -32,6 +32,7 @@ from flowmesh.proto import worker_pb2
 
 _NO_REASON = frozenset({"", "CANCELLED", "RPC CANCELLED", "CANCELLED ON THE SERVER SIDE"})
 """What gRPC says of a call that was cancelled without a word."""
+_CLEANUP_REPEATS = 3
 _RUN_SLACK = 1.0
 """Seconds beyond its own deadline that a task gets to tell what it waited for."""
 
@@ -348,10 +349,25 @@ class RemoteWorker(WorkerInterface):
         return futures.then(future, _run_result)
 
     def cleanup_graph(self, step_id: int, deadline: Deadline = NEVER) -> Future[None]:
-        # A connection that was just lost may come back: the task must hear of the end nevertheless.
+        # A connection that is lost, the message with it, may come back: the task must hear of the end nevertheless.
         request = worker_pb2.CleanupGraphRequest(step_id=step_id)
-        future = self.connection.start("CleanupGraph", request, deadline, wait=True)
-        return futures.then(future, lambda _: None)
+        result: Future[None] = Future()
+
+        def send(left: int) -> None:
+            future = self.connection.start("CleanupGraph", request, deadline, wait=True)
+            future.add_done_callback(lambda sent: over(sent, left))
+
+        def over(sent: Future[Any], left: int) -> None:
+            error = futures.error_of(sent)
+            if error is None:
+                futures.settle(result, None)
+            elif left and error.error_code == errors.UNAVAILABLE and not deadline.expired:
+                send(left - 1)
+            else:
+                futures.fail(result, error)
+
+        send(_CLEANUP_REPEATS)
+        return result
 
     def cleanup_all(self, containers: Sequence[str], deadline: Deadline = NEVER) -> Future[None]:
         return self._ask("CleanupAll", deadline, container=list(containers))
