@@ -66,9 +66,20 @@ def cluster(code: str, *arguments: str, **options: Any) -> LocalCluster:
     return LocalCluster([sys.executable, "-c", PREAMBLE + code, *arguments], **options)
 
 
+def let_workers_end(made: LocalCluster, said: Lined) -> None:
+    """Waits until every task has printed its line, the workers that they wait; then lets the workers end."""
+    for task in made.tasks:
+        said.wait_for(task.name, 1 if task.job == "ps" else 2)
+    for task in made.tasks:
+        if task.job == "worker":
+            assert task.pid is not None
+            os.kill(task.pid, signal.SIGUSR1)
+
+
 def test_tasks_get_flags_after_the_arguments_and_tf_config(said: Lined) -> None:
-    code = "print(json.dumps([sys.argv[1:], config]))\n" + PS_PAUSES
+    code = WAITS_FOR_USR1 + "print(json.dumps([sys.argv[1:], config]))\n" + PS_PAUSES + "go_on()\n"
     with cluster(code, "--x", "1", ps=2, workers=3, on_output=said) as made:
+        let_workers_end(made, said)
         assert made.wait(30) == 0
     spec = made.spec
     assert [len(spec["ps"]), len(spec["worker"])] == [2, 3]
@@ -114,13 +125,17 @@ elif index == 0:
 
 
 def test_gpus_go_to_workers_only(said: Lined) -> None:
-    code = "print(repr(os.environ.get('CUDA_VISIBLE_DEVICES')), os.environ['EXTRA'])\n" + PS_PAUSES
+    code = (
+        WAITS_FOR_USR1
+        + "print(repr(os.environ.get('CUDA_VISIBLE_DEVICES')), os.environ['EXTRA'])\n"
+    )
+    code += PS_PAUSES + "go_on()\n"
     options: dict[str, Any] = {"gpus": ["0,1", "2"], "env": {"EXTRA": "e"}, "on_output": said}
     with cluster(code, ps=1, workers=2, **options) as made:
+        let_workers_end(made, said)
         assert made.wait(30) == 0
-    assert said.lines["worker/0"] == ["'0,1' e"]
-    assert said.lines["worker/1"] == ["'2' e"]
-    said.wait_for("ps/0")
+    assert said.lines["worker/0"] == ["'0,1' e", "waits"]
+    assert said.lines["worker/1"] == ["'2' e", "waits"]
     assert said.lines["ps/0"] == ["'' e"]
 
 
