@@ -25,7 +25,7 @@ from flowmesh.graph import default_stack
 from flowmesh.graph.graph import Graph, get_default_graph
 from flowmesh.graph.operation import Operation
 from flowmesh.proto import config_pb2
-from flowmesh.runtime.values import leave
+from flowmesh.runtime.values import Received, leave
 
 _NODE_IN_MESSAGE = re.compile(r"\[\[(?:\{\{)?node ([^\s\}\]]+)")
 _MAX_CACHED_MAPPERS = 1024
@@ -422,8 +422,7 @@ def _as_result(values: list[Any], index: int) -> Any:
         if value.ndim == 0:
             return value[()]
         # references: the list, the local name, the argument of getrefcount
-        # a memoryview is a buffer that a connection has filled for this value alone
-        own = value.base is None or type(value.base) is memoryview
+        own = value.base is None or type(value.base) is Received
         alone = own and value.flags.writeable and sys.getrefcount(value) <= 3
         return value if alone else value.copy()
     if isinstance(value, (np.generic, bytes)) or not hasattr(value, "__array__"):

@@ -29,6 +29,10 @@ _COPIED = 16384
 """Bytes up to which results are copied for the program; larger ones are handed over where that is safe."""
 
 
+class Received(np.ndarray):
+    """Memory that was filled for one value alone: what `base` of that value is. A value with another base may be shared."""
+
+
 def is_array(value: Any) -> bool:
     """Whether the value is an array, on the host or on a device."""
     return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, Resource)

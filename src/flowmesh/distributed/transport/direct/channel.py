@@ -293,8 +293,8 @@ class Channel:
             except KeyError:
                 raise frames.MalformedError(f"no such segment: {tensor.segment}") from None
             return True
-        tensor.data = self._pool.take(tensor.size)
-        return self._fill(tensor.data)
+        tensor.data, tensor.start = self._pool.take(tensor.size)
+        return self._fill(memoryview(tensor.data.data)[tensor.start :][: tensor.size])
 
     def _buffered(self, size: int) -> bool:
         """Waits until that many bytes are in the buffer."""

@@ -18,7 +18,7 @@ import numpy as np
 from flowmesh.core import dtypes, errors
 from flowmesh.resources.handle import ResourceHandle
 from flowmesh.resources.manager import Resource
-from flowmesh.runtime.values import DEAD, to_host
+from flowmesh.runtime.values import DEAD, Received, to_host
 
 VERSION = 1
 
@@ -179,6 +179,8 @@ class Descriptor:
     segment: int
     size: int
     data: Any = None
+    start: int = 0
+    """Where in `data` it begins."""
 
 
 def parse_descriptors(meta: bytes, offset: int, count: int) -> list[Descriptor]:
@@ -226,25 +228,28 @@ def decode(descriptor: Descriptor, writable: bool = False) -> Any:
     """The value, once its data is there."""
     form, data = descriptor.form, descriptor.data
     if form == Form.NUMBERS:
-        array = np.ndarray(descriptor.shape, descriptor.dtype, data)
-        if not writable and array.flags.writeable:
-            array.flags.writeable = False
-        return array
+        if not writable and type(data) is Received:
+            data.flags.writeable = False
+        return np.ndarray(descriptor.shape, descriptor.dtype, data, descriptor.start)
     if form == Form.DEAD:
         return DEAD
     if form == Form.STRINGS:
         return _decode_strings(descriptor)
-    names = unpack_strings(bytes(data), 0)[0]
+    names = unpack_strings(_bytes(descriptor), 0)[0]
     if len(names) != 4:
         raise MalformedError("a malformed resource handle")
     return ResourceHandle(*names)
+
+
+def _bytes(descriptor: Descriptor) -> bytes:
+    return bytes(memoryview(descriptor.data)[descriptor.start :][: descriptor.size])
 
 
 def _decode_strings(descriptor: Descriptor) -> Any:
     count = 1
     for dimension in descriptor.shape:
         count *= dimension
-    data = bytes(descriptor.data)
+    data = _bytes(descriptor)
     ends = np.frombuffer(data, "<u8", count).tolist()
     result = np.empty(count, object)
     start, base = 0, 8 * count

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from flowmesh.runtime import timer
+from flowmesh.runtime.values import Received
 
 ALIGNMENT = 64
 POOLED = 1 << 20
@@ -37,12 +38,11 @@ class BufferPool:
         self._returned: deque[tuple[int, Any]] = deque()
         self._timer: int | None = None
 
-    def take(self, size: int) -> memoryview:
-        """A writable buffer of `size` bytes; what is in it is undefined."""
+    def take(self, size: int) -> tuple[Received, int]:
+        """Memory for `size` bytes and where in it they begin; what is in it is undefined."""
         if size < POOLED:
-            raw = np.empty(size + ALIGNMENT, np.uint8)
-            start = -raw.ctypes.data % ALIGNMENT
-            return memoryview(raw.data)[start : start + size]
+            raw = Received((size + ALIGNMENT,), np.uint8)
+            return raw, -raw.ctypes.data % ALIGNMENT
         wanted = size_class(size)
         with self._lock:
             self._collect()
@@ -55,11 +55,11 @@ class BufferPool:
             region = mmap.mmap(-1, wanted)
             if hasattr(mmap, "MADV_HUGEPAGE"):
                 region.madvise(mmap.MADV_HUGEPAGE)
-        view = memoryview(region)[:size]
+        memory = Received((size,), np.uint8, region)
         # The callback may come at any point of any thread: it takes no lock.
-        weakref.finalize(view, self._returned.append, (wanted, region)).atexit = False
+        weakref.finalize(memory, self._returned.append, (wanted, region)).atexit = False
         self._watch()
-        return view
+        return memory, 0
 
     def _collect(self) -> None:
         now = time.monotonic()

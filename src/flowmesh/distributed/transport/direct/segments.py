@@ -14,6 +14,7 @@ import numpy as np
 
 from flowmesh.distributed.transport.direct.memory import size_class
 from flowmesh.runtime import timer
+from flowmesh.runtime.values import Received
 
 THRESHOLD = 256 << 10
 """Tensors from so many bytes on go through shared memory."""
@@ -147,13 +148,14 @@ class Mappings:
         finally:
             os.close(fd)
 
-    def view(self, number: int, size: int) -> memoryview:
+    def view(self, number: int, size: int) -> Received:
         """The data in a segment; the segment goes to `returned` when the last array over it is gone. KeyError if there is none."""
-        view = memoryview(self._regions[number])[:size]
-        if len(view) != size:
+        region = self._regions[number]
+        if size > len(region):
             raise KeyError(number)
-        weakref.finalize(view, self.returned.append, number).atexit = False
-        return view
+        memory = Received((size,), np.uint8, region)
+        weakref.finalize(memory, self.returned.append, number).atexit = False
+        return memory
 
     def forget(self, number: int) -> None:
         """Drops the mapping, as soon as nobody uses it."""

@@ -1,0 +1,208 @@
+"""Two ends of one connection: requests, pushed tensors, credit, shared memory, the end."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flowmesh.core import errors
+from flowmesh.core.cancellation import CancellationManager
+from flowmesh.distributed.transport.direct import frames
+from flowmesh.distributed.transport.direct.channel import Channel, Message
+from flowmesh.distributed.transport.direct.frames import Kind
+from flowmesh.distributed.transport.direct.link import Link
+
+Pair = tuple[Link, Link, "Recorder"]
+
+
+class Recorder:
+    """The service of the second end: keeps what arrives; answers a RECV_TENSOR with what came with it, never a CLEANUP."""
+
+    def __init__(self) -> None:
+        self.pushed_values: list[tuple[int, str, Any, bool, int]] = []
+        self.arrived = threading.Semaphore(0)
+        self.lost_error: Any = None
+
+    def request(self, link: Link, message: Message) -> None:
+        if message.kind == Kind.RECV_TENSOR:
+            values = [frames.decode(t) for t in message.tensors]
+            link.reply(message.request, b"", [frames.encode(v) for v in values])
+        elif message.kind == Kind.RUN_STEP:
+            link.reply_error(message.request, errors.NotFoundError(None, None, "nothing here"))
+        else:
+            link.serving[message.request] = cancellation = CancellationManager()
+            cancellation.register(lambda error: self.arrived.release())
+            self.arrived.release()
+
+    def pushed(
+        self, link: Link, step_id: int, key: str, value: Any, is_dead: bool, size: int
+    ) -> None:
+        self.pushed_values.append((step_id, key, value, is_dead, size))
+        self.arrived.release()
+
+    def lost(self, link: Link, error: errors.OpError) -> None:
+        self.lost_error = error
+
+    def close(self) -> None:
+        pass
+
+
+def connected(shared: bool, tcp: bool = False, window: int = 64 << 20) -> Iterator[Pair]:
+    """Two links with their reading threads."""
+    if tcp:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            left = socket.create_connection(listener.getsockname())
+            right, _ = listener.accept()
+    else:
+        left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    recorder = Recorder()
+    channels = [Channel(left), Channel(right)]
+    for channel in channels:
+        channel.start(shared)
+    near = Link(channels[0], "near", "the far end", None, window)
+    far = Link(channels[1], "far", "the near end", recorder, window)
+    threads = [threading.Thread(target=link.run) for link in (near, far)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield near, far, recorder
+    finally:
+        near.close(errors.UnavailableError(None, None, "over"))
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+@pytest.fixture(params=["shared", "unix", "tcp"])
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    yield from connected(request.param == "shared", request.param == "tcp")
+
+
+def echo(link: Link, *values: Any) -> list[Any]:
+    """The values after a journey there and back."""
+    future: Future[Any] = link.call(
+        Kind.RECV_TENSOR,
+        b"",
+        [frames.encode(v) for v in values],
+        lambda m: [frames.decode(t, True) for t in m.tensors],
+    )
+    result: list[Any] = future.result(20)
+    return result
+
+
+def test_tensors_of_all_sizes_come_back(pair: Pair) -> None:
+    values = [np.arange(n, dtype=np.float32) for n in (0, 1, 1000, 2000, 100_000, 3_000_000)]
+    results = echo(pair[0], *values)
+    for value, result in zip(values, results):
+        np.testing.assert_array_equal(value, result)
+    large = [r for r in results if r.nbytes > frames.INLINE]
+    assert all(r.ctypes.data % 64 == 0 and r.flags.writeable for r in large)
+
+
+def test_many_requests_at_a_time(pair: Pair) -> None:
+    results: list[Any] = [None] * 8
+
+    def ask(number: int) -> None:
+        for _ in range(20):
+            results[number] = echo(pair[0], np.full(20_000, number))[0]
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert [int(r[-1]) for r in results] == list(range(8))
+
+
+def test_errors_arrive_with_their_class(pair: Pair) -> None:
+    future = pair[0].call(Kind.RUN_STEP, b"", (), lambda m: m)
+    with pytest.raises(errors.NotFoundError, match="nothing here"):
+        future.result(10)
+
+
+def test_cancelling_tells_the_other_side(pair: Pair) -> None:
+    near, _, recorder = pair
+    cancellation = CancellationManager()
+    future = near.call(Kind.RUN_GRAPH, b"", (), lambda m: m, cancellation)
+    assert recorder.arrived.acquire(timeout=10)
+    cancellation.cancel(errors.CancelledError(None, None, "enough"))
+    with pytest.raises(errors.CancelledError, match="enough"):
+        future.result(0)
+    assert recorder.arrived.acquire(timeout=10)
+
+
+def test_the_end_fails_what_is_under_way(pair: Pair) -> None:
+    near, far, recorder = pair
+    future = near.call(Kind.RUN_GRAPH, b"", (), lambda m: m)
+    assert recorder.arrived.acquire(timeout=10)
+    far.close(errors.UnavailableError(None, None, "stopped"))
+    with pytest.raises(errors.UnavailableError, match="the far end cannot be reached"):
+        future.result(10)
+    assert recorder.arrived.acquire(timeout=10)
+    assert isinstance(recorder.lost_error, errors.UnavailableError)
+    with pytest.raises(errors.UnavailableError):
+        near.push(1, "key", np.float32(1), False)
+
+
+def test_a_malformed_message_ends_the_connection_only(pair: Pair) -> None:
+    near, _, _ = pair
+    future = near.call(Kind.PING, b"", (), lambda m: "pong")
+    assert future.result(10) == "pong"
+    near.channel._enqueue([(struct.pack("<IIHHIQ", 1 << 31, 0, 6, 0, 0, 0), None)])
+    with pytest.raises(errors.UnavailableError):
+        near.call(Kind.RECV_TENSOR, b"", (), lambda m: m).result(10)
+
+
+def test_pushed_tensors_wait_for_credit() -> None:
+    for near, far, recorder in connected(False, window=1 << 20):
+        chunk = np.zeros(100_000, np.float32)
+        for number in range(10):
+            near.push(5, f"k{number}", chunk, False)
+        for _ in range(2):
+            assert recorder.arrived.acquire(timeout=10)
+        near.call(Kind.PING, b"", (), lambda m: m).result(10)
+        got = len(recorder.pushed_values)
+        assert got * chunk.nbytes <= (1 << 20) + chunk.nbytes
+        for number in range(10):
+            while len(recorder.pushed_values) <= number:
+                assert recorder.arrived.acquire(timeout=10)
+            far.consumed(recorder.pushed_values[number][4])
+        assert [k for _, k, *_ in recorder.pushed_values] == [f"k{n}" for n in range(10)]
+
+
+def test_a_tensor_larger_than_the_window_is_pushed() -> None:
+    for near, _, recorder in connected(False, window=1 << 10):
+        near.push(-3, "k", np.arange(10_000), False)
+        assert recorder.arrived.acquire(timeout=10)
+        step_id, _, value, is_dead, _ = recorder.pushed_values[0]
+        assert (step_id, is_dead) == (-3, False)
+        assert value.flags.writeable is False
+        np.testing.assert_array_equal(value, np.arange(10_000))
+
+
+def test_segments_are_used_again() -> None:
+    for near, _, _ in connected(True):
+        value = np.ones(1 << 20, np.float32)
+        for _ in range(20):
+            assert echo(near, value)[0][0] == 1
+            gc.collect()
+        segments = near.channel._segments
+        assert segments is not None
+        assert segments.bytes <= 4 * value.nbytes
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_kept_array_keeps_its_memory(shared: bool) -> None:
+    for near, _, _ in connected(shared):
+        kept = [echo(near, np.full(1 << 18, n, np.float32))[0] for n in range(6)]
+        assert [float(a[-1]) for a in kept] == [0, 1, 2, 3, 4, 5]
+        kept[0][:] = 9  # its own
+        assert [float(a[-1]) for a in kept[1:]] == [1, 2, 3, 4, 5]
