@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from benchmarks.peers import Side
 
 from benchmarks import results, runner
-from benchmarks.peers import Side
 
 SIDES = [Side("flowmesh", "Flowmesh", ()), Side("tf115", "TensorFlow 1.15.5", ())]
 
