@@ -13,8 +13,13 @@ from importlib.machinery import SourceFileLoader
 from types import CodeType, ModuleType, TracebackType
 
 from flowmesh import tensorflow_alias
-from flowmesh.cli.program import FORMS, SIMULATE_GPUS, Program, add_simulate_gpus
-from flowmesh.cli.program import parse_with_program as parse
+from flowmesh.cli.program import (
+    FORMS,
+    SIMULATE_GPUS,
+    Program,
+    add_simulate_gpus,
+    parse_with_program as parse,
+)
 
 _kept: list[ModuleType | None] = []  # the modules that were __main__: their globals stay alive
 
