@@ -202,7 +202,9 @@ def reuse(tf, err):
     with tf.variable_scope("a", reuse=tf.AUTO_REUSE, partitioner=part):
         out.append(tf.get_variable("w", [4, 2]) is w)
         out.append(tf.get_variable("n", [4, 2]) is tf.get_variable("n", [4, 2]))
-        out.append(err(lambda: tf.get_variable("w", [4, 2], partitioner=tf.fixed_size_partitioner(3))))
+        out.append(
+            err(lambda: tf.get_variable("w", [4, 2], partitioner=tf.fixed_size_partitioner(3)))
+        )
     with tf.variable_scope("a", partitioner=part):
         out.append(err(lambda: tf.get_variable("w", [4, 2]))["message"].split(" Originally")[0])
     with tf.variable_scope("a"):
@@ -322,10 +324,17 @@ def lookups(tf, err):
     for resource in (False, True):
         for strategy in ("mod", "div"):
             with tf.variable_scope("s%d%s" % (resource, strategy), use_resource=resource):
-                w = tf.get_variable("w", [7, 2], partitioner=tf.fixed_size_partitioner(3), initializer=tf.zeros_initializer())
+                w = tf.get_variable(
+                    "w",
+                    [7, 2],
+                    partitioner=tf.fixed_size_partitioner(3),
+                    initializer=tf.zeros_initializer(),
+                )
                 ids = tf.placeholder(tf.int64, [2, 2])
                 e = tf.nn.embedding_lookup(w, ids, strategy)
-                f = tf.nn.embedding_lookup(list(w), tf.placeholder(tf.int32, [2]), strategy, name="named")
+                f = tf.nn.embedding_lookup(
+                    list(w), tf.placeholder(tf.int32, [2]), strategy, name="named"
+                )
                 one = tf.get_variable("one", [7, 2], partitioner=tf.fixed_size_partitioner(1))
                 g = tf.nn.embedding_lookup(one, tf.placeholder(tf.int32, [2]), strategy)
                 h = tf.nn.embedding_lookup(w, tf.placeholder(tf.int32, [2]), strategy, max_norm=1.0)
@@ -337,7 +346,9 @@ def lookups(tf, err):
 def lookup_of_whole_variables(tf, err):
     out = []
     for resource in (False, True):
-        v = tf.get_variable("v%d" % resource, [7, 2], use_resource=resource, initializer=tf.zeros_initializer())
+        v = tf.get_variable(
+            "v%d" % resource, [7, 2], use_resource=resource, initializer=tf.zeros_initializer()
+        )
         e = tf.nn.embedding_lookup(v, [[1, 2], [5, 6]])
         n = tf.nn.embedding_lookup(v, [1, 2], name="named", max_norm=2.0)
         out.append([e, n, tf.gradients(tf.reduce_sum(e * e), v)])
@@ -350,7 +361,9 @@ def sparse_lookups(tf, err):
     out = []
     sp = tf.sparse_placeholder(tf.int64, [3, 2])
     wt = tf.sparse_placeholder(tf.float32, [3, 2])
-    w = tf.get_variable("w", [7, 2], partitioner=tf.fixed_size_partitioner(2), initializer=tf.zeros_initializer())
+    w = tf.get_variable(
+        "w", [7, 2], partitioner=tf.fixed_size_partitioner(2), initializer=tf.zeros_initializer()
+    )
     for combiner in (None, "sum", "sqrtn"):
         for weights in (None, wt):
             e = tf.nn.embedding_lookup_sparse(w, sp, weights, "div", combiner=combiner)
@@ -359,8 +372,12 @@ def sparse_lookups(tf, err):
 
 
 def sampled(tf, err):
-    w = tf.get_variable("w", [7, 2], partitioner=tf.fixed_size_partitioner(2), initializer=tf.zeros_initializer())
-    b = tf.get_variable("b", [7], partitioner=tf.fixed_size_partitioner(2), initializer=tf.zeros_initializer())
+    w = tf.get_variable(
+        "w", [7, 2], partitioner=tf.fixed_size_partitioner(2), initializer=tf.zeros_initializer()
+    )
+    b = tf.get_variable(
+        "b", [7], partitioner=tf.fixed_size_partitioner(2), initializer=tf.zeros_initializer()
+    )
     labels = tf.placeholder(tf.int64, [2, 1])
     x = tf.ones([2, 2])
     loss = tf.nn.sampled_softmax_loss(w, b, labels, x, 3, 7, partition_strategy="div", seed=1)
@@ -373,15 +390,25 @@ def optimizers(tf, err):
     out = []
     for resource in (False, True):
         with tf.variable_scope("s%d" % resource, use_resource=resource):
-            w = tf.get_variable("w", [5, 2], partitioner=tf.fixed_size_partitioner(2), initializer=tf.zeros_initializer())
-            loss = tf.reduce_sum(tf.nn.embedding_lookup(w, tf.placeholder(tf.int32, [2]), "div")) + tf.reduce_sum(tf.matmul(w, tf.ones([2, 1])))
+            w = tf.get_variable(
+                "w",
+                [5, 2],
+                partitioner=tf.fixed_size_partitioner(2),
+                initializer=tf.zeros_initializer(),
+            )
+            loss = tf.reduce_sum(
+                tf.nn.embedding_lookup(w, tf.placeholder(tf.int32, [2]), "div")
+            ) + tf.reduce_sum(tf.matmul(w, tf.ones([2, 1])))
             opt = tf.train.MomentumOptimizer(0.1, 0.9)
             out.append(opt.compute_gradients(loss, var_list=list(w)))
             out.append(opt.minimize(loss, var_list=list(w)))
             slots = [opt.get_slot(v, "momentum") for v in w]
             out.append([slots, [_info(s) for s in slots]])
             adam = tf.train.AdamOptimizer()
-            adam.minimize(tf.reduce_sum(tf.nn.embedding_lookup(w, tf.placeholder(tf.int32, [2]))), var_list=list(w))
+            adam.minimize(
+                tf.reduce_sum(tf.nn.embedding_lookup(w, tf.placeholder(tf.int32, [2]))),
+                var_list=list(w),
+            )
             out.append([_info(adam.get_slot(v, "m")) for v in w])
     out.append(err(lambda: tf.gradients(loss, w))["error"])
     return out
@@ -441,7 +468,9 @@ def savers(tf, err):
     out = []
     part = tf.fixed_size_partitioner(2)
     w = tf.get_variable("w", [5, 2], partitioner=part, initializer=tf.zeros_initializer())
-    r = tf.get_variable("r", [5], partitioner=part, initializer=tf.zeros_initializer(), use_resource=True)
+    r = tf.get_variable(
+        "r", [5], partitioner=part, initializer=tf.zeros_initializer(), use_resource=True
+    )
     b = tf.get_variable("b", [2])
     saver = tf.train.Saver()
     out.append(saver.as_saver_def())
@@ -469,14 +498,18 @@ def saver_errors(tf, err):
 
 
 def moving_averages(tf, err):
-    w = tf.get_variable("w", [5, 2], partitioner=tf.fixed_size_partitioner(2), initializer=tf.zeros_initializer())
+    w = tf.get_variable(
+        "w", [5, 2], partitioner=tf.fixed_size_partitioner(2), initializer=tf.zeros_initializer()
+    )
     ema = tf.train.ExponentialMovingAverage(0.9)
     ema.apply(list(w))
     return [[ema.average(v), ema.average_name(v)] for v in w] + [tf.moving_average_variables()]
 
 
 def meta_graphs(tf, err):
-    w = tf.get_variable("w", [5, 2], partitioner=tf.fixed_size_partitioner(2), initializer=tf.zeros_initializer())
+    w = tf.get_variable(
+        "w", [5, 2], partitioner=tf.fixed_size_partitioner(2), initializer=tf.zeros_initializer()
+    )
     meta = tf.train.export_meta_graph()
     with tf.Graph().as_default():
         tf.train.import_meta_graph(meta)
@@ -486,7 +519,9 @@ def meta_graphs(tf, err):
 def layer_weights(tf, err):
     with tf.variable_scope("net", partitioner=tf.fixed_size_partitioner(2)):
         y = tf.layers.dense(tf.ones([2, 4]), 3)
-        layer = tf.layers.Dense(4, kernel_regularizer=lambda x: tf.reduce_sum(x), bias_initializer=tf.ones_initializer())
+        layer = tf.layers.Dense(
+            4, kernel_regularizer=lambda x: tf.reduce_sum(x), bias_initializer=tf.ones_initializer()
+        )
         z = layer(y)
     return [y, z, tf.trainable_variables(), tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES)]
 
@@ -519,7 +554,9 @@ def runs_only_values(tf, err):
         for part in (tf.fixed_size_partitioner(3), tf.fixed_size_partitioner(2, axis=1)):
             with tf.Graph().as_default(), tf.Session() as sess:
                 with tf.variable_scope("s", use_resource=resource):
-                    w = tf.get_variable("w", initializer=tf.reshape(tf.range(14.0), [7, 2]), partitioner=part)
+                    w = tf.get_variable(
+                        "w", initializer=tf.reshape(tf.range(14.0), [7, 2]), partitioner=part
+                    )
                 sess.run(tf.global_variables_initializer())
                 out.append(sess.run(w.as_tensor()))
                 out.append(sess.run(list(w)))
@@ -534,8 +571,14 @@ def runs_only_values(tf, err):
                     out.append(sess.run(w.as_tensor()))
                     mod = tf.nn.embedding_lookup(w, [[1, 2], [5, 6]], "mod")
                     out.append(sess.run(mod))
-                    sp = tf.SparseTensor([[0, 0], [0, 1], [2, 0]], tf.constant([1, 4, 6], tf.int64), [3, 2])
-                    out.append(sess.run(tf.nn.embedding_lookup_sparse(w, sp, None, "div", combiner="sqrtn")))
+                    sp = tf.SparseTensor(
+                        [[0, 0], [0, 1], [2, 0]], tf.constant([1, 4, 6], tf.int64), [3, 2]
+                    )
+                    out.append(
+                        sess.run(
+                            tf.nn.embedding_lookup_sparse(w, sp, None, "div", combiner="sqrtn")
+                        )
+                    )
     return out
 
 
@@ -549,10 +592,16 @@ def sharded_savers_only_values(tf, err):
                 initializer=tf.zeros_initializer(),
                 use_resource=resource,
             )
-            tf.get_variable("b%d" % i, [2], initializer=tf.zeros_initializer(), use_resource=resource)
+            tf.get_variable(
+                "b%d" % i, [2], initializer=tf.zeros_initializer(), use_resource=resource
+            )
     saver = tf.train.Saver(sharded=True)
     names = [o for o in tf.get_default_graph().get_operations() if o.name.startswith("save/")]
-    return [[o.name, o.type, o.device, [x.name for x in o.inputs]] for o in names if "tensor_names" not in o.name]
+    return [
+        [o.name, o.type, o.device, [x.name for x in o.inputs]]
+        for o in names
+        if "tensor_names" not in o.name
+    ]
 
 
 def other_layers_only_values(tf, err):
@@ -567,5 +616,8 @@ def other_layers_only_values(tf, err):
         cell(tf.ones([2, 4]), cell.zero_state(2, tf.float32))
         gru = tf.nn.rnn_cell.GRUCell(4)
         tf.nn.dynamic_rnn(gru, tf.ones([2, 3, 4]), dtype=tf.float32)
-    out = [[w if hasattr(w, "op") else [type(w).__name__] + list(w) for w in x.weights] for x in (norm, fused, conv, cell, gru)]
+    out = [
+        [w if hasattr(w, "op") else [type(w).__name__] + list(w) for w in x.weights]
+        for x in (norm, fused, conv, cell, gru)
+    ]
     return [out, tf.global_variables(), tf.trainable_variables()]

@@ -18,14 +18,28 @@ def classifier():
     y = tf.placeholder(tf.int64, [None], name="y")
     w = tf.get_variable("w", [4, 5], initializer=tf.truncated_normal_initializer(seed=1))
     b = tf.get_variable("b", [5], initializer=tf.zeros_initializer())
-    v = tf.get_variable("v", [5, 3], initializer=tf.glorot_uniform_initializer(seed=2), use_resource=True)
+    v = tf.get_variable(
+        "v", [5, 3], initializer=tf.glorot_uniform_initializer(seed=2), use_resource=True
+    )
     logits = tf.matmul(tf.nn.relu(tf.nn.bias_add(tf.matmul(x, w), b)), v, name="logits")
-    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits), name="loss")
+    loss = tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits), name="loss"
+    )
     step = tf.train.get_or_create_global_step()
     tf.train.AdamOptimizer(0.05).minimize(loss, global_step=step, name="train")
     tf.global_variables_initializer()
-    feed = {"x:0": np.random.RandomState(0).rand(6, 4).astype(np.float32).tolist(), "y:0": [0, 1, 2, 0, 1, 2]}
-    return [["init", {}], ["train", feed], ["train", feed], ["loss:0", feed], ["logits:0", feed], ["global_step:0", {}]]
+    feed = {
+        "x:0": np.random.RandomState(0).rand(6, 4).astype(np.float32).tolist(),
+        "y:0": [0, 1, 2, 0, 1, 2],
+    }
+    return [
+        ["init", {}],
+        ["train", feed],
+        ["train", feed],
+        ["loss:0", feed],
+        ["logits:0", feed],
+        ["global_step:0", {}],
+    ]
 
 
 def momentum_with_rates():
@@ -36,7 +50,14 @@ def momentum_with_rates():
     tf.train.MomentumOptimizer(rate, 0.9).minimize(loss, tf.train.get_global_step(), name="train")
     tf.global_variables_initializer()
     feed = {"x:0": [1.0, 2.0, 3.0]}
-    return [["init", {}], ["train", feed], ["train", feed], ["train", feed], ["w/read:0", {}], ["loss:0", feed]]
+    return [
+        ["init", {}],
+        ["train", feed],
+        ["train", feed],
+        ["train", feed],
+        ["w/read:0", {}],
+        ["loss:0", feed],
+    ]
 
 
 def convolution():
@@ -61,7 +82,14 @@ def branches():
         tf.identity(x, name="checked")
     tf.global_variables_initializer()
     yes, no = {"p:0": True, "x:0": [1.0, 2.0]}, {"p:0": False, "x:0": [1.0, 2.0]}
-    return [["init", {}], ["y:0", yes], ["y:0", no], ["grad:0", yes], ["grad:0", no], ["checked:0", yes]]
+    return [
+        ["init", {}],
+        ["y:0", yes],
+        ["y:0", no],
+        ["grad:0", yes],
+        ["grad:0", no],
+        ["checked:0", yes],
+    ]
 
 
 def arrays():
@@ -76,9 +104,23 @@ def arrays():
     values, indices = tf.nn.top_k(x, 2, name="top")
     tf.random_uniform([4], seed=11, name="uniform")
     tf.random_normal([4], seed=12, name="normal")
-    tf.string_join([tf.constant(["a", "b"]), "c"], name="strings") if False else tf.constant(["ac", "bc"], name="strings")
+    tf.string_join([tf.constant(["a", "b"]), "c"], name="strings") if False else tf.constant(
+        ["ac", "bc"], name="strings"
+    )
     feed = {"x:0": [[0.1, 0.9, 0.4], [0.7, 0.2, 0.6]]}
-    names = ["cat", "stacked", "rows", "hot", "turned", "chosen", "ints", "top", "uniform", "normal", "strings"]
+    names = [
+        "cat",
+        "stacked",
+        "rows",
+        "hot",
+        "turned",
+        "chosen",
+        "ints",
+        "top",
+        "uniform",
+        "normal",
+        "strings",
+    ]
     return [[n + ":0", feed] for n in names] + [["top:1", feed]]
 
 
@@ -94,5 +136,8 @@ def record(build):
 if __name__ == "__main__":
     builders = (classifier, momentum_with_rates, convolution, branches, arrays)
     with open("graphdefs.json", "w") as handle:
-        lines = [json.dumps(b.__name__) + ":" + json.dumps(record(b), separators=(",", ":")) for b in builders]
+        lines = [
+            json.dumps(b.__name__) + ":" + json.dumps(record(b), separators=(",", ":"))
+            for b in builders
+        ]
         handle.write("{\n" + ",\n".join(lines) + "\n}\n")

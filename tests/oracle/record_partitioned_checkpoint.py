@@ -15,9 +15,10 @@ def main():
     shutil.rmtree(FOLDER, ignore_errors=True)
     os.makedirs(FOLDER)
     for name, sharded in (("whole", False), ("sharded", True)):
-        with tf.Graph().as_default(), tf.Session(
-            config=tf.ConfigProto(device_count={"CPU": 2})
-        ) as session:
+        with (
+            tf.Graph().as_default(),
+            tf.Session(config=tf.ConfigProto(device_count={"CPU": 2})) as session,
+        ):
             for index, resource in enumerate((True, False)):
                 with tf.device("/cpu:%d" % index):
                     tf.get_variable(

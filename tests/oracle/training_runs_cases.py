@@ -52,7 +52,10 @@ def optimizers(tf, err):
 def classifier_with_dropout(tf, err):
     tf.set_random_seed(7)
     data, labels = _digits()
-    x, y = tf.placeholder(tf.float32, [None, 6], name="x"), tf.placeholder(tf.int64, [None], name="y")
+    x, y = (
+        tf.placeholder(tf.float32, [None, 6], name="x"),
+        tf.placeholder(tf.int64, [None], name="y"),
+    )
     keep = tf.placeholder_with_default(1.0, [], name="keep")
     with tf.variable_scope("hidden"):
         w = tf.get_variable("w", [6, 16], initializer=tf.truncated_normal_initializer(stddev=0.3))
@@ -79,13 +82,19 @@ def embeddings(tf, err):
     ids = tf.placeholder(tf.int32, [None], name="ids")
     target = tf.placeholder(tf.float32, [None], name="target")
     loss = tf.reduce_mean(tf.square(tf.reduce_sum(tf.nn.embedding_lookup(table, ids), 1) - target))
-    trains = [tf.train.AdagradOptimizer(0.5).minimize(loss), tf.train.AdamOptimizer(0.1).minimize(loss), tf.train.MomentumOptimizer(0.1, 0.5).minimize(loss)]
+    trains = [
+        tf.train.AdagradOptimizer(0.5).minimize(loss),
+        tf.train.AdamOptimizer(0.1).minimize(loss),
+        tf.train.MomentumOptimizer(0.1, 0.5).minimize(loss),
+    ]
     out = []
     with tf.Session() as s:
         s.run(tf.global_variables_initializer())
         for train in trains:
             for _ in range(4):
-                out.append(s.run([train, loss], {ids: [1, 3, 3, 7], target: [0.5, 1.0, -1.0, 2.0]})[1])
+                out.append(
+                    s.run([train, loss], {ids: [1, 3, 3, 7], target: [0.5, 1.0, -1.0, 2.0]})[1]
+                )
         return [_shown(out), _shown(s.run(table))]
 
 
@@ -96,10 +105,14 @@ def convolutional(tf, err):
     x, y = tf.placeholder(tf.float32, [None, 8, 8, 1]), tf.placeholder(tf.float32, [None, 2])
     k = tf.Variable(tf.truncated_normal([3, 3, 1, 4], stddev=0.1), name="k")
     b = tf.Variable(tf.constant(0.1, shape=[4]), name="b")
-    h = tf.nn.max_pool(tf.nn.relu(tf.nn.conv2d(x, k, [1, 1, 1, 1], "SAME") + b), [1, 2, 2, 1], [1, 2, 2, 1], "SAME")
+    h = tf.nn.max_pool(
+        tf.nn.relu(tf.nn.conv2d(x, k, [1, 1, 1, 1], "SAME") + b), [1, 2, 2, 1], [1, 2, 2, 1], "SAME"
+    )
     flat = tf.reshape(h, [-1, 4 * 4 * 4])
     w = tf.Variable(tf.truncated_normal([64, 2], stddev=0.1), name="w")
-    loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=y, logits=tf.matmul(flat, w)))
+    loss = tf.reduce_mean(
+        tf.nn.softmax_cross_entropy_with_logits(labels=y, logits=tf.matmul(flat, w))
+    )
     train = tf.train.GradientDescentOptimizer(0.5).minimize(loss)
     out = []
     with tf.Session() as s:
@@ -183,7 +196,9 @@ def regularized(tf, err):
         w = tf.get_variable("w", [3, 1])
         y = tf.matmul(x, w)
         again = tf.matmul(x * 2.0, tf.get_variable("w", [3, 1]))
-    loss = tf.reduce_mean(tf.square(y + again - 1.0)) + tf.add_n(tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES))
+    loss = tf.reduce_mean(tf.square(y + again - 1.0)) + tf.add_n(
+        tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES)
+    )
     train = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
     out = []
     with tf.Session() as s:

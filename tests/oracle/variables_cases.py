@@ -269,7 +269,12 @@ def sliced_assignments(tf, err):
     out = []
     for resource in (False, True):
         v = tf.Variable([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], name="v", use_resource=resource)
-        made = [v[0].assign([7.0, 8.0, 9.0]), v[:, 1].assign([0.0, 0.0], name="set"), v[1, 2].assign(-1.0), v[..., tf.newaxis, ::2].assign([[[1.0, 1.0]], [[2.0, 2.0]]])]
+        made = [
+            v[0].assign([7.0, 8.0, 9.0]),
+            v[:, 1].assign([0.0, 0.0], name="set"),
+            v[1, 2].assign(-1.0),
+            v[..., tf.newaxis, ::2].assign([[[1.0, 1.0]], [[2.0, 2.0]]]),
+        ]
         with tf.Session() as s:
             s.run(v.initializer)
             out.append([s.run(m) for m in made])

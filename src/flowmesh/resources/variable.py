@@ -11,7 +11,6 @@ from flowmesh.core.shapes import TensorShape
 from flowmesh.resources.manager import DEFAULT_CONTAINER, Resource
 from flowmesh.resources.messages import shape_string
 
-
 _TAKEN = object()
 
 

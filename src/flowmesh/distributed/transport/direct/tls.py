@@ -134,7 +134,7 @@ class TlsSocket:
         while True:
             with self._lock:
                 try:
-                    return self._tls.read(len(target), target)
+                    return int(self._tls.read(len(target), target))  # a count, as the buffer is given
                 except ssl.SSLWantReadError:
                     self._flush()
                 except ssl.SSLZeroReturnError:
