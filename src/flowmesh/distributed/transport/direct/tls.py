@@ -134,7 +134,7 @@ class TlsSocket:
         while True:
             with self._lock:
                 try:
-                    return int(self._tls.read(len(target), target))  # a count, as the buffer is given
+                    return int(self._tls.read(len(target), target))
                 except ssl.SSLWantReadError:
                     self._flush()
                 except ssl.SSLZeroReturnError:
