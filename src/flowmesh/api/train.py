@@ -43,6 +43,21 @@ from flowmesh.summaries.writer import (
 from flowmesh.training.adam import (
     AdamOptimizer as AdamOptimizer,
 )
+from flowmesh.training.basic_session_run_hooks import (
+    CheckpointSaverHook as CheckpointSaverHook,
+    CheckpointSaverListener as CheckpointSaverListener,
+    FeedFnHook as FeedFnHook,
+    FinalOpsHook as FinalOpsHook,
+    GlobalStepWaiterHook as GlobalStepWaiterHook,
+    LoggingTensorHook as LoggingTensorHook,
+    NanLossDuringTrainingError as NanLossDuringTrainingError,
+    NanTensorHook as NanTensorHook,
+    ProfilerHook as ProfilerHook,
+    SecondOrStepTimer as SecondOrStepTimer,
+    StepCounterHook as StepCounterHook,
+    StopAtStepHook as StopAtStepHook,
+    SummarySaverHook as SummarySaverHook,
+)
 from flowmesh.training.checkpoint_management import (
     checkpoint_exists as checkpoint_exists,
     generate_checkpoint_state_proto as generate_checkpoint_state_proto,
@@ -103,6 +118,11 @@ from flowmesh.training.learning_rate_decay import (
     piecewise_constant as piecewise_constant,
     polynomial_decay as polynomial_decay,
 )
+from flowmesh.training.monitored_session import (
+    MonitoredSession as MonitoredSession,
+    MonitoredTrainingSession as MonitoredTrainingSession,
+    SingularMonitoredSession as SingularMonitoredSession,
+)
 from flowmesh.training.moving_averages import (
     ExponentialMovingAverage as ExponentialMovingAverage,
 )
@@ -129,11 +149,28 @@ from flowmesh.training.saver import (
     Saver as Saver,
     import_meta_graph as import_meta_graph,
 )
+from flowmesh.training.scaffold import (
+    Scaffold as Scaffold,
+)
+from flowmesh.training.session_creators import (
+    ChiefSessionCreator as ChiefSessionCreator,
+    SessionCreator as SessionCreator,
+    WorkerSessionCreator as WorkerSessionCreator,
+)
 from flowmesh.training.session_manager import (
     SessionManager as SessionManager,
 )
+from flowmesh.training.session_run_hook import (
+    SessionRunArgs as SessionRunArgs,
+    SessionRunContext as SessionRunContext,
+    SessionRunHook as SessionRunHook,
+    SessionRunValues as SessionRunValues,
+)
 from flowmesh.training.supervisor import (
     Supervisor as Supervisor,
+)
+from flowmesh.training.sync_replicas_optimizer import (
+    SyncReplicasOptimizer as SyncReplicasOptimizer,
 )
 
 __all__ = [
@@ -142,6 +179,9 @@ __all__ = [
     "AdagradOptimizer",
     "AdamOptimizer",
     "BytesList",
+    "CheckpointSaverHook",
+    "CheckpointSaverListener",
+    "ChiefSessionCreator",
     "ClusterDef",
     "ClusterSpec",
     "Coordinator",
@@ -151,27 +191,49 @@ __all__ = [
     "FeatureList",
     "FeatureLists",
     "Features",
+    "FeedFnHook",
+    "FinalOpsHook",
     "FloatList",
     "FtrlOptimizer",
+    "GlobalStepWaiterHook",
     "GradientDescentOptimizer",
     "Int64List",
     "JobDef",
+    "LoggingTensorHook",
     "LooperThread",
     "MomentumOptimizer",
+    "MonitoredSession",
+    "MonitoredTrainingSession",
+    "NanLossDuringTrainingError",
+    "NanTensorHook",
     "NewCheckpointReader",
     "Optimizer",
+    "ProfilerHook",
     "ProximalAdagradOptimizer",
     "ProximalGradientDescentOptimizer",
     "QueueRunner",
     "RMSPropOptimizer",
     "Saver",
     "SaverDef",
+    "Scaffold",
+    "SecondOrStepTimer",
     "SequenceExample",
     "Server",
     "ServerDef",
+    "SessionCreator",
     "SessionManager",
+    "SessionRunArgs",
+    "SessionRunContext",
+    "SessionRunHook",
+    "SessionRunValues",
+    "SingularMonitoredSession",
+    "StepCounterHook",
+    "StopAtStepHook",
+    "SummarySaverHook",
     "SummaryWriter",
     "Supervisor",
+    "SyncReplicasOptimizer",
+    "WorkerSessionCreator",
     "add_queue_runner",
     "assert_global_step",
     "batch",

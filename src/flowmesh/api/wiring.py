@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from flowmesh import ops as _ops
-from flowmesh.summaries.writer import FileWriter
-from flowmesh.training import supervisor
+from flowmesh.summaries.writer import FileWriter, FileWriterCache
+from flowmesh.training import hooks_support, supervisor
 
 supervisor.set_summary_writer_factory(FileWriter)
+hooks_support.set_cached_writer_factory(FileWriterCache.get)

@@ -198,7 +198,7 @@ class SparseConditionalAccumulator(Accumulator):
                 f"Shape mismatch: expected values of {shape_string(shape[1:])}, got "
                 f"{shape_string(values.shape[1:])}"
             )
-        expected = self._seen if self._count else self.shape.key
+        expected = self._seen if self._count else self.shape.key or None  # TF: rank 0 fits all
         if expected is not None:
             self._check_against(expected, values, shape)
         self._check_rows(expected, indices, shape)
