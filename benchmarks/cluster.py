@@ -113,6 +113,8 @@ class Cluster:
             "ps": [f"localhost:{next(ports)}" for _ in range(row.ps)],
             "worker": [f"localhost:{next(ports)}" for _ in range(row.workers)],
         }
+        if row.client:
+            del spec["worker"]
         environment = dict(row.environment) if side.name == "flowmesh" else {}
         command = (*side.command[:-1], CHILD)
         text = json.dumps(spec)
@@ -126,10 +128,9 @@ class Cluster:
             for server in self.servers:
                 server.ready()
             kind = ("client", text, "ps") if row.client else ("work", text, "worker")
-            # One after the other: the first one initializes the variables.
             for i in range(row.workers):
-                program = start(*kind, str(i), row.program)
-                self.programs.append(program)
+                self.programs.append(start(*kind, str(i), row.program))
+            for program in self.programs:
                 program.ready()
             self.steps = max(1, int(ROUND_SECONDS / self._once(3)))
         except BaseException:

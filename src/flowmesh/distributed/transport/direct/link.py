@@ -34,6 +34,10 @@ HELP = 0.05
 """Seconds for which a waiting thread reads by itself."""
 _ASIDE = 0.01
 """Seconds for which a reading thread steps aside after a waiting one has read."""
+_LEND = 0.002
+"""Seconds to wait for the reading thread to step aside."""
+_CONTENTION = 1.0
+"""Seconds for which it does not, when several threads wait at a time."""
 _PUSH = struct.Struct("<QBxxxI")
 _CREDIT = struct.Struct("<Q")
 
@@ -92,7 +96,10 @@ class Link:
         """Held by the thread that reads."""
         self._helped = False
         self._ended = False
-        self._over = threading.Event()
+        self._resume = threading.Event()
+        self._kick = Waker()
+        self._poll: Any = None
+        self._contended = 0.0
         self._why = "the other side closed the connection"
 
     @property
@@ -246,12 +253,48 @@ class Link:
         while not self._ended:
             while self._helped:
                 self._helped = False
-                self._over.wait(_ASIDE)
+                self._resume.wait(_ASIDE)
+                self._resume.clear()
             with self._role:
-                if not self._ended:
+                if not self._ended and self._wait_readable():
                     self._read()
         self.close(errors.UnavailableError(None, None, self._why))
         self.channel.release()
+
+    def _wait_readable(self) -> bool:
+        """Waits until something arrives; False when a waiting thread wants to read it."""
+        if not self.channel.can_poll or self.channel.has_more:
+            return True
+        poll = self._poll
+        if poll is None:
+            poll = self._poll = select.poll()
+            poll.register(self.channel.fileno(), select.POLLIN)
+            poll.register(self._kick.fd, select.POLLIN)
+        ready = poll.poll()
+        if any(number == self._kick.fd for number, _ in ready):
+            self._kick.rest()
+            return len(ready) > 1 and not self._helped
+        return True
+
+    def _lend(self) -> bool:
+        """Takes the role of the reading thread over, if it can be had soon."""
+        if not self.channel.can_poll or time.monotonic() < self._contended:
+            return False
+        self._helped = True
+        if self._role.acquire(blocking=False):
+            return True
+        self._kick()
+        if self._role.acquire(timeout=_LEND):
+            return True
+        # Several threads wait for this connection: they leave it to the thread that is made for it.
+        self._contended = time.monotonic() + _CONTENTION
+        self._return()
+        return False
+
+    def _return(self) -> None:
+        """Has the reading thread go on at once."""
+        self._helped = False
+        self._resume.set()
 
     def _read(self) -> None:
         """Waits for one message and handles it; sets `_ended` when there will be no more. `_role` is held."""
@@ -347,8 +390,7 @@ class Link:
             if not self.alive:
                 return
             self.alive = False
-        self._helped = False
-        self._over.set()
+        self._return()
         lost = self._lost_error(error)
         while self._pending:
             try:
@@ -381,8 +423,8 @@ class Waker:
         self._used = False
 
     def __call__(self) -> None:
-        self._used = True
         os.eventfd_write(self.fd, 1)
+        self._used = True  # last: what was written is read sooner or later
 
     def rest(self) -> None:
         """Forgets earlier calls."""
@@ -420,16 +462,19 @@ def help_out(
     poll.register(waker.fd, select.POLLIN)
     try:
         for link in links:
-            link._helped = True
-            if link.channel.can_poll and link._role.acquire(blocking=False):
-                mine.append(link)
-                if not link._ended:
-                    poll.register(link.channel.fileno(), select.POLLIN)
-        if len(mine) == len(links):
+            if not link._lend():
+                break
+            mine.append(link)
+            if not link._ended:
+                poll.register(link.channel.fileno(), select.POLLIN)
+        else:
             _help(mine, poll, over, time.monotonic() + seconds)
     finally:
         for link in mine:
-            link._helped = True
+            if over() and not link._ended and time.monotonic() >= link._contended:
+                link._helped = True
+            else:
+                link._return()
             link._role.release()
 
 
