@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -203,6 +204,7 @@ def test_ports_are_free_at_once() -> None:
 
 
 def _open_files() -> int:
+    gc.collect()
     return len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
 
 

@@ -110,20 +110,26 @@ def held(lock: Any, deadline: Deadline, who: str) -> Iterator[None]:
         lock.release()
 
 
-def wait_all(futures: Iterable[Future[Any]], deadline: Deadline) -> list[Future[Any]]:
-    """Waits until all are over or the deadline comes; returns those that are not over."""
+def wait_all(
+    futures: Iterable[Future[Any]], deadline: Deadline, until_error: bool = False
+) -> list[Future[Any]]:
+    """Waits until all are over or the deadline comes, or with `until_error` one has failed; returns those that are not over."""
+    futures = list(futures)
     pending = {f for f in futures if not f.done()}
     if not pending:
         return []
     count = len(pending)
     lock, event = threading.Lock(), threading.Event()
 
-    def finish(_: Future[Any]) -> None:
+    def finish(future: Future[Any]) -> None:
         nonlocal count
         with lock:
             count -= 1
-            if count == 0:
+            if count == 0 or (until_error and error_of(future) is not None):
                 event.set()
+
+    if until_error and any(f.done() and error_of(f) is not None for f in futures):
+        return list(pending)
 
     for future in pending:
         future.add_done_callback(finish)

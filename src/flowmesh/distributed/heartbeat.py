@@ -103,6 +103,8 @@ class Heartbeat:
             self._closed = True
             number, self._timer = self._timer, None
             asked, self._asked = self._asked, None
+        # Whoever made this is not kept alive by it.
+        self._ping, self._lost, self._progress = _no_ping, _nothing, None
         if number is not None:
             timer.cancel(number)
         if asked is not None:
@@ -167,6 +169,14 @@ class Heartbeat:
             if error is None or error.error_code not in _NO_SIGN:
                 self._heard = time.monotonic()
                 self._told = False
+
+
+def _no_ping(deadline: Deadline) -> Future[Any]:
+    return futures.failed(errors.CancelledError(None, None, "closed"))
+
+
+def _nothing(seconds: float) -> None:
+    """Nobody is told."""
 
 
 def silence(seconds: float) -> str:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from flowmesh.core import errors
@@ -39,6 +40,7 @@ from flowmesh.proto import config_pb2
 _MAX_PLANS = 4096
 _CLOSE_SECONDS = 5.0
 _CLEANUP_SECONDS = 10.0
+_CAUSE_SECONDS = 0.3
 _NO_TRACE = config_pb2.RunOptions.NO_TRACE
 
 _log = logging.getLogger("flowmesh.placement")
@@ -389,24 +391,26 @@ class MasterSession:
             part.worker.register_graph(self.handle, part.graph, self._config, deadline)
             for part in parts
         ]
-        late = futures.wait_all(asked, deadline)
+        if futures.wait_all(asked, deadline, until_error=True) and not deadline.expired:
+            # One has failed. The others get a moment to tell what may be the cause.
+            futures.wait_all(asked, Deadline.after(_CAUSE_SECONDS).min(deadline))
         failures = [e for f in asked if f.done() and (e := futures.error_of(f)) is not None]
+        late = [part.task for part, future in zip(parts, asked) if not future.done()]
         if late and not failures:
-            tasks = ", ".join(p.task for p, f in zip(parts, asked) if not f.done())
-            failures.append(
-                errors.DeadlineExceededError(
-                    None, None, f"Operation timed out while registering the graph with {tasks}."
-                )
-            )
-        for part, future in zip(parts, asked):
-            if future.done() and futures.error_of(future) is None:
-                part.handle = future.result()
-                if failures:
-                    part.worker.deregister_graph(
-                        self.handle, part.handle, Deadline.after(_CLEANUP_SECONDS)
-                    )
+            text = f"Operation timed out while registering the graph with {', '.join(late)}."
+            failures.append(errors.DeadlineExceededError(None, None, text))
         if failures:
+            for part, future in zip(parts, asked):
+                future.add_done_callback(partial(self._forget, part))
             raise failure.root_cause(failures)
+        for part, future in zip(parts, asked):
+            part.handle = future.result()
+
+    def _forget(self, part: Part, registered: Future[str]) -> None:
+        """Has a worker forget a part that is of no use without the others."""
+        if futures.error_of(registered) is None:
+            deadline = Deadline.after(_CLEANUP_SECONDS)
+            part.worker.deregister_graph(self.handle, registered.result(), deadline)
 
     def _deregister(self, old: Plan) -> None:
         for part in old.parts:
