@@ -28,6 +28,8 @@ from benchmarks import peers, results
 from benchmarks.processes import Process, free_ports
 
 ROUND_SECONDS = 0.5
+WARM_SECONDS = 2.0
+"""Programs are compiled after some steps."""
 CHILD = str(Path(__file__).parent / "cluster_child.py")
 
 
@@ -132,7 +134,11 @@ class Cluster:
                 self.programs.append(start(*kind, str(i), row.program))
             for program in self.programs:
                 program.ready()
-            self.steps = max(1, int(ROUND_SECONDS / self._once(3)))
+            end = time.monotonic() + WARM_SECONDS
+            once = self._once(3)
+            while time.monotonic() < end:
+                once = min(once, self._once(3))
+            self.steps = max(1, int(ROUND_SECONDS / once))
         except BaseException:
             self.close()
             raise
