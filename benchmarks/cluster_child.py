@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
+# Tensors of ones: zeros that were never written are all one page of memory, which is read faster than any data.
 BIG = 25000000
 PS = "/job:ps/task:0"
 
@@ -118,7 +119,7 @@ def embedding(tf, cluster, worker):
 def pull_100mb(tf, cluster, worker):
     """100 MB from the parameter server to the worker."""
     with tf.device(PS):
-        v = tf.Variable(tf.zeros([BIG]), name="v")
+        v = tf.Variable(tf.ones([BIG]), name="v")
     with tf.device(worker):
         arrived = tf.identity(v).op
     return tf.global_variables_initializer(), lambda session: lambda: session.run(arrived)
@@ -127,7 +128,7 @@ def pull_100mb(tf, cluster, worker):
 def push_100mb(tf, cluster, worker):
     """100 MB from the worker to the parameter server."""
     with tf.device(PS):
-        v = tf.Variable(tf.zeros([BIG]), name="v")
+        v = tf.Variable(tf.ones([BIG]), name="v")
     with tf.device(worker):
         u = tf.Variable(tf.ones([BIG]), name="u")
     with tf.device(PS):
@@ -138,7 +139,7 @@ def push_100mb(tf, cluster, worker):
 def fetch_100mb(tf, cluster, worker):
     """100 MB from a server to a client in another process."""
     with tf.device(PS):
-        v = tf.Variable(tf.zeros([BIG]), name="v")
+        v = tf.Variable(tf.ones([BIG]), name="v")
     return tf.global_variables_initializer(), lambda session: lambda: session.run(v)
 
 
