@@ -132,9 +132,13 @@ class Link:
     def _ping(self, deadline: Deadline) -> Future[Any]:
         channels.cork()  # never waits for the socket
         try:
-            return self.call(Kind.PING, b"", (), lambda message: None)
+            return self.ping()
         finally:
             channels.uncork()
+
+    def ping(self) -> Future[Any]:
+        """Done when the other side has answered; fails with UnavailableError, the connection then closed, when it is gone."""
+        return self.call(Kind.PING, b"", (), lambda message: None)
 
     def __repr__(self) -> str:
         return f"<Link to {self.name}{'' if self.alive else ' (closed)'}>"

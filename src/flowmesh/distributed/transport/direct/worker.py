@@ -88,7 +88,15 @@ class DirectWorker(RemoteWorker):
                 return
             devices = status.result()
             self._grpc_only = False  # it may be another server than last time
-            self._connect().add_done_callback(lambda _: futures.settle(result, devices))
+
+            def connect(_: Any = None) -> None:
+                self._connect().add_done_callback(lambda _: futures.settle(result, devices))
+
+            link = self._link
+            if link is None:
+                connect()
+            else:  # a connection to the server's former self is found out before a session relies on it
+                link.ping().add_done_callback(connect)
 
         super().get_status(deadline, wait).add_done_callback(answered)
         return result
