@@ -85,7 +85,3 @@ ROWS = [
         dtypes=["float32", "float64"],
     ),
 ]
-ROWS += [
-    Row(op, covered_by="tests/distributed/test_foreign_parts.py")
-    for op in ("_Send", "_Recv", "_HostSend", "_HostRecv", "_Arg", "_Retval")
-]

@@ -276,7 +276,9 @@ def compare(got: np.ndarray, want: np.ndarray, rtol: float, atol: float) -> None
 
 
 def test_every_op_has_a_row() -> None:
-    missing = sorted(set(registry.op_types()) - {row.op for row in ROWS})
+    # other test modules define ops of their own
+    ours = {t for t in registry.op_types() if registry.lookup(t).__module__.startswith("flowmesh.")}
+    missing = sorted(ours - {row.op for row in ROWS})
     assert not missing, f"ops without a row in tests/ops/rows_*.py: {missing}"
 
 
