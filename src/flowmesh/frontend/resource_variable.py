@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from flowmesh.core.shapes import TensorShape
 from flowmesh.frontend import variables
 from flowmesh.frontend.initial_values import (
@@ -325,10 +323,3 @@ class _UnreadVariable(ResourceVariable):
     def read_value(self) -> Tensor:
         """A node that reads the value after the assignment."""
         return raw.Identity(self._read())
-
-
-def shape_safe_assign(variable: Any, value: Any) -> Operation:
-    """Assigns with the static shape checked at run time (used when restoring)."""
-    return raw.AssignVariableOp(
-        variable.handle, raw.Reshape(value, np.array(variable.shape.as_list(), np.int32))
-    )

@@ -18,7 +18,7 @@ from flowmesh.frontend.initial_values import (
 )
 from flowmesh.frontend.naming import init_scope, name_scope
 from flowmesh.frontend.save_slice_info import SaveSliceInfo, add_scope, strip_scope
-from flowmesh.graph import convert, default_stack, gradients
+from flowmesh.graph import convert, default_stack
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.composite import IndexedSlices
 from flowmesh.graph.graph import Graph, get_default_graph
@@ -535,8 +535,3 @@ for _operator in Tensor.OVERLOADABLE_OPERATORS - {"__getitem__"}:
 def is_variable(value: Any) -> bool:
     """Whether `value` is a Variable."""
     return isinstance(value, Variable)
-
-
-def gradient_target(variable: Any) -> Any:
-    """What `gradients` differentiates by for a variable (its handle or ref)."""
-    return gradients._differentiable(variable)

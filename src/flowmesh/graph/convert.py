@@ -8,7 +8,6 @@ from typing import Any
 from flowmesh.core.dtypes import DType, as_dtype
 from flowmesh.graph import hooks
 from flowmesh.graph.graph import get_default_graph
-from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 
 Converter = Callable[..., Any]
@@ -152,11 +151,6 @@ def is_tensor_like(value: Any) -> bool:
         or hasattr(value, "_as_graph_element")
         or hasattr(value, "dense_shape")
     )
-
-
-def is_graph_element(value: Any) -> bool:
-    """Whether `value` is a Tensor or an Operation."""
-    return isinstance(value, (Tensor, Operation))
 
 
 def make_constant(value: Any, dtype: Any = None, name: str | None = None) -> Tensor:

@@ -20,7 +20,6 @@ from flowmesh.graph.growth import GROWING, guarded
 if TYPE_CHECKING:
     from flowmesh.core.cancellation import CancellationManager
     from flowmesh.graph.inference import InferenceContext
-    from flowmesh.graph.operation import Operation
 
 
 class _Required:
@@ -370,8 +369,3 @@ def output_shapes(definition: OpDef, inferred: Any) -> list[TensorShape]:
             f"The attrs do not fit together: they make {len(shapes)} shapes for {count} outputs"
         )
     return shapes
-
-
-def format_op(operation: Operation) -> str:
-    """`name (op: 'Type')` for messages."""
-    return f"'{operation.name}' (op: '{operation.type}')"

@@ -89,10 +89,6 @@ class Operation:
         return list(self._control_inputs)
 
     @property
-    def _control_outputs_list(self) -> list[Operation]:
-        return list(self._control_outputs)
-
-    @property
     def attrs(self) -> dict[str, Any]:
         """All attrs: the definition's and the node's own ("_class" ...)."""
         return {**self.definition.attrs, **self.extra_attrs}

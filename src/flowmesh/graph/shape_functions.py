@@ -54,10 +54,3 @@ def mismatch(a: TensorShape, b: TensorShape) -> str:
 
 def _text(shape: TensorShape) -> str:
     return "[" + ",".join("?" if d is None else str(d) for d in shape.as_list()) + "]"
-
-
-def normalize_axis(axis: int, rank: int, what: str = "axis") -> int:
-    """A negative axis counted from the end; ValueError when it is out of range."""
-    if not -rank <= axis < rank:
-        raise ValueError(f"Expected {what} in the range [{-rank}, {rank}), but got {axis}")
-    return axis % rank if rank else 0
