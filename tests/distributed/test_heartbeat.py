@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from concurrent.futures import Future
@@ -123,9 +121,7 @@ def test_a_stopped_process_fails_the_step_that_needs_it_and_no_other(
         client.run(targets=["a/init", "b/init"])
         client.run("b/read:0")
         client.run("a/read:0")
-        pid = processes.running["ps:0"].pid
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        with processes.stopped("ps:0"):
             began = time.monotonic()
             join = in_thread(lambda: client.run("a/read:0"))
             np.testing.assert_array_equal(client.run("b/read:0"), [2])
@@ -136,8 +132,6 @@ def test_a_stopped_process_fails_the_step_that_needs_it_and_no_other(
             assert "/job:ps/replica:0/task:0 at localhost:" in message
             assert "no sign of life" in message
             np.testing.assert_array_equal(client.run("b/read:0"), [2])
-        finally:
-            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_stopped_master_is_reported_to_its_client() -> None:
@@ -146,13 +140,11 @@ def test_a_stopped_master_is_reported_to_its_client() -> None:
         raw.Neg(np.float32(1), name="n")
         client = stack.enter_context(Client(processes.target("worker", 0), graph, _impatient()))
         assert client.run("n:0") == -1
-        pid = processes.running["worker:0"].pid
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            with pytest.raises(errors.UnavailableError, match=r"the server at .*no sign of life"):
-                client.run("n:0")
-        finally:
-            os.kill(pid, signal.SIGCONT)
+        with (
+            processes.stopped("worker:0"),
+            pytest.raises(errors.UnavailableError, match=r"the server at .*no sign of life"),
+        ):
+            client.run("n:0")
 
 
 def test_idle_servers_cost_nothing() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
@@ -74,6 +75,17 @@ class Processes:
 
     def target(self, job: str, index: int) -> str:
         return f"grpc://{self.spec[job][index]}"
+
+    @contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """Stops a process for a while. A signal takes time to reach every thread: here they have all stopped."""
+        pid = self.running[name].pid
+        os.kill(pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
         self.running[name].send_signal(how)

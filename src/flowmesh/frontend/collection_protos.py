@@ -59,7 +59,7 @@ def add_to_meta_graph(
             for item in items:
                 message = registered.to_proto(item, export_scope=export_scope)
                 if message is not None:
-                    col.bytes_list.value.append(message.SerializeToString())
+                    col.bytes_list.value.append(message.SerializeToString(deterministic=True))
         else:
             _write_plain(col, items, export_scope)
         if col.WhichOneof("kind") is None:
