@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import flowmesh as tf
+from tests.ports import free_addresses, free_ports
 
 CONNECT_MS = 1500
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[tf.train.ClusterSpec]:
-    held = [socket.create_server(("localhost", 0)) for _ in range(2)]
-    addresses = [f"localhost:{s.getsockname()[1]}" for s in held]
-    for s in held:
-        s.close()
+    addresses = free_addresses(2)
     spec = tf.train.ClusterSpec({"ps": addresses[:1], "worker": addresses[1:]})
     servers = [
         tf.train.Server(spec, job_name="ps", task_index=0),
@@ -202,8 +198,7 @@ def test_a_server_of_no_task(
 
 
 def test_nobody_at_the_address_fails_in_time_and_says_why() -> None:
-    with closing(socket.create_server(("localhost", 0))) as listener:
-        port = listener.getsockname()[1]
+    [port] = free_ports(1)
     config = tf.ConfigProto()
     config.experimental.flowmesh.connect_timeout_in_ms = CONNECT_MS
     with tf.Graph().as_default():
@@ -216,11 +211,7 @@ def test_nobody_at_the_address_fails_in_time_and_says_why() -> None:
 
 
 def test_a_missing_task_fails_the_session_in_time_and_is_named() -> None:
-    with (
-        closing(socket.create_server(("localhost", 0))) as one,
-        closing(socket.create_server(("localhost", 0))) as two,
-    ):
-        ports = [one.getsockname()[1], two.getsockname()[1]]
+    ports = free_ports(2)
     spec = tf.train.ClusterSpec(
         {"ps": [f"localhost:{ports[0]}"], "worker": [f"localhost:{ports[1]}"]}
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,15 +15,7 @@ from flowmesh.distributed.server import Server
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.raw import raw
 from flowmesh.proto import config_pb2
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody has just now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+from tests.ports import free_ports
 
 
 def cluster_spec(**jobs: int) -> dict[str, list[str]]:

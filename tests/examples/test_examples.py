@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from flowmesh.cli.launcher import LocalCluster
 from flowmesh.cli.task import Task
+from tests.ports import free_addresses
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SECONDS = 120
@@ -52,14 +52,6 @@ def run(command: list[str]) -> tuple[str, str]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, done.stderr
-
-
-def free_addresses(count: int) -> list[str]:
-    held = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    addresses = [f"localhost:{s.getsockname()[1]}" for s in held]
-    for s in held:
-        s.close()
-    return addresses
 
 
 def test_placement(command) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import queue
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+
+from tests.ports import free_ports
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -128,15 +128,6 @@ class Client(Process):
         if "error" in answer:
             raise AssertionError(f"{case} on {self.kind}: {answer['error']}")
         return answer["value"]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody has just now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 class Cluster:
