@@ -16,6 +16,7 @@ from flowmesh.distributed.discovery import Patience, contact, diagnose
 from flowmesh.distributed.interfaces import DeviceAttributes
 from flowmesh.distributed.peers import Peers, addresses_of, signed
 from flowmesh.distributed.routes import Routes, source_task
+from flowmesh.distributed.step_ids import new_step_id, owner, owner_of
 from flowmesh.distributed.steps import StepTable
 from flowmesh.distributed.transport import inproc
 from flowmesh.distributed.transport.thread_pool import ElasticPool
@@ -110,6 +111,79 @@ def test_a_step_that_never_starts_goes_with_its_last_receiver(table: StepTable) 
     assert table.step_ids() == [1]
     table.answered(second, gave_up=True)
     assert table.step_ids() == []
+
+
+# -- tensors for steps of masters that die -----------------------------------------------------------------
+
+
+def _pushed(table: StepTable, step_id: int) -> threading.Event:
+    """Pushes a tensor for a step; the event tells that it was used or dropped."""
+    dropped = threading.Event()
+    table.deliver(step_id, _key("/job:b/replica:0/task:0"), 1.0, False, dropped.set)
+    return dropped
+
+
+@pytest.fixture
+def impatient() -> StepTable:
+    """A table that keeps tensors of steps without a master for no time at all."""
+    return StepTable(Routes(OWN, Peers(OWN, {})), orphan_seconds=0.0)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["then it dies", "it has died"])
+def test_what_was_pushed_for_a_dead_masters_step_is_dropped(
+    impatient: StepTable, before: bool
+) -> None:
+    master, other = "a1b2c3" + "0" * 26, "ffffff" + "0" * 26
+    step_id, others = (new_step_id(owner(identity)) for identity in (master, other))
+    impatient.master_found(other)
+    impatient.master_found(master)
+    if before:
+        dropped = _pushed(impatient, step_id)
+        kept = _pushed(impatient, others)
+        assert impatient.step_ids() == sorted([step_id, others])
+        assert not dropped.is_set()
+        impatient.master_lost(master)
+    else:
+        impatient.master_lost(master)
+        dropped = _pushed(impatient, step_id)
+        kept = _pushed(impatient, others)
+    assert dropped.wait(20)
+    assert impatient.step_ids() == [others]
+    assert not kept.is_set()
+    with pytest.raises(errors.AbortedError, match="has ended"):
+        impatient.enter(step_id)
+
+
+def test_a_step_that_has_started_does_not_go_with_a_connection(impatient: StepTable) -> None:
+    master = "a1b2c3" + "0" * 26
+    impatient.master_found(master)
+    first, second = new_step_id(owner(master)), new_step_id(owner(master))
+    _pushed(impatient, first)
+    impatient.enter(first)
+    dropped = _pushed(impatient, second)
+    impatient.master_lost(master)
+    assert dropped.wait(20)
+    assert impatient.step_ids() == [first]
+
+
+def test_a_master_with_two_connections_is_there_until_both_are_gone(impatient: StepTable) -> None:
+    master = "a1b2c3" + "0" * 26
+    for _ in range(2):
+        impatient.master_found(master)
+    dropped = _pushed(impatient, new_step_id(owner(master)))
+    impatient.master_lost(master)
+    assert not impatient._orphans
+    assert not dropped.is_set()
+    impatient.master_lost(master)
+    assert dropped.wait(20)
+
+
+def test_step_ids_tell_their_master() -> None:
+    for identity in ("a1b2c3" + "0" * 26, "000000" + "f" * 26, ""):
+        first, second = new_step_id(owner(identity)), new_step_id(owner(identity))
+        assert first != second
+        assert owner_of(first) == owner_of(second) == owner(identity)
+        assert 1 << 56 <= first < 1 << 57
 
 
 def test_receives_from_unknown_tasks_fail(table: StepTable) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
-import random
 import sys
 import threading
 from collections.abc import Collection, Sequence
@@ -28,6 +26,7 @@ from flowmesh.distributed.partial_run import PartialRun
 from flowmesh.distributed.peers import incarnations
 from flowmesh.distributed.plan import Part, Plan, Signature
 from flowmesh.distributed.running_step import RunningStep, values_of
+from flowmesh.distributed.step_ids import new_step_id, owner
 from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
@@ -44,17 +43,6 @@ _CAUSE_SECONDS = 0.3
 _NO_TRACE = config_pb2.RunOptions.NO_TRACE
 
 _log = logging.getLogger("flowmesh.placement")
-_step_ids = itertools.count(random.SystemRandom().getrandbits(56) | 1 << 56)
-
-
-def _new_step_ids() -> None:
-    """A forked process must not give its steps the ids of its parent's."""
-    global _step_ids
-    _step_ids = itertools.count(random.SystemRandom().getrandbits(56) | 1 << 56)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_step_ids)
 
 
 class MasterSession:
@@ -79,6 +67,7 @@ class MasterSession:
         self._workers = workers
         self._incarnations = incarnations(devices)
         self._direct = frozenset(direct)
+        self._owner = owner(workers[own_task].identity if own_task in workers else "")
         self._cancellation = CancellationManager()
         self._plan_lock = threading.RLock()
         self._plans: dict[Any, Plan] = {}
@@ -131,7 +120,7 @@ class MasterSession:
         deadline: Deadline,
         outer: CancellationManager | None,
     ) -> list[RunGraphResult]:
-        step_id = next(_step_ids)
+        step_id = new_step_id(self._owner)
         trace = options is not None and options.trace_level != _NO_TRACE
         parts = prepared.parts
         alone = len(parts) == 1 or all(part.task in self._direct for part in parts)
@@ -229,7 +218,7 @@ class MasterSession:
             number = next(self._numbers)
             handle = f"{self.handle}/partial_{number}"
             self._partial[handle] = PartialRun(
-                next(_step_ids),
+                new_step_id(self._owner),
                 self.handle,
                 prepared,
                 plan.resolve(self.graph, signature),

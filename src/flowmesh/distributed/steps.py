@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -14,11 +14,13 @@ from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.errors import OpError
 from flowmesh.distributed import failure, futures
 from flowmesh.distributed.routes import Routes, source_task, target_task
+from flowmesh.distributed.step_ids import owner, owner_of
+from flowmesh.runtime import timer
 from flowmesh.runtime.rendezvous import Rendezvous, parse_key
 
 _REMEMBERED = 4096
-_EARLY_SECONDS = 120.0
-"""How long tensors wait that were pushed for a step which then never starts."""
+ORPHAN_SECONDS = 5.0
+"""How long tensors that were pushed for a step which has not started wait once its master is gone: it may come back."""
 
 
 class TaskRendezvous(Rendezvous):
@@ -129,10 +131,16 @@ class TaskRendezvous(Rendezvous):
 class StepTable:
     """The rendezvous of each step. Remembers the latest ended steps, so that stragglers do not revive them."""
 
-    def __init__(self, routes: Routes):
+    def __init__(self, routes: Routes, orphan_seconds: float = ORPHAN_SECONDS):
         """`routes` are for steps that are not known yet."""
         self._routes = routes
-        self._early: OrderedDict[int, float] = OrderedDict()
+        self._early: set[int] = set()
+        """Steps that something was pushed for before they started."""
+        self._masters: dict[int, int] = {}
+        """How many connections there are to the masters of steps, by owner (see `step_ids`)."""
+        self._orphans: deque[tuple[float, int]] = deque()
+        self._orphan_seconds = orphan_seconds
+        self._timer: int | None = None
         self._lock = threading.Lock()
         self._steps: dict[int, TaskRendezvous] = {}
         self._ended: OrderedDict[int, None] = OrderedDict()
@@ -145,7 +153,7 @@ class StepTable:
             if routes is not None:
                 step.routes = routes
             if self._early:
-                self._early.pop(step_id, None)
+                self._early.discard(step_id)
             return step
 
     def deliver(
@@ -153,24 +161,58 @@ class StepTable:
     ) -> None:
         """Takes a tensor that another task has pushed, maybe before the step starts here; `used` is called once it is asked for,
         or dropped because the step has ended."""
-        forgotten: list[TaskRendezvous] = []
         with self._lock:
             step = self._steps.get(step_id)
             if step is None and step_id not in self._ended:
                 step = self._find_or_create(step_id)
-                now = time.monotonic()
-                self._early[step_id] = now
-                while next(iter(self._early.values())) < now - _EARLY_SECONDS:
-                    old, _ = self._early.popitem(last=False)
-                    found = self._steps.get(old)
-                    if found is not None and not found.runs and not found.asked:
-                        forgotten.append(self._steps.pop(old))
-        for each in forgotten:
-            each.drop_unused()
+                self._early.add(step_id)
+                if owner_of(step_id) not in self._masters:
+                    self._orphan([step_id])
         if step is None:
             used()
         else:
             step.deliver(key, value, is_dead, used)
+
+    # -- masters that go -----------------------------------------------------------------------------------
+
+    def master_found(self, identity: str) -> None:
+        """There is a connection to a process that may be the master of steps."""
+        mark = owner(identity)
+        with self._lock:
+            self._masters[mark] = self._masters.get(mark, 0) + 1
+
+    def master_lost(self, identity: str) -> None:
+        """A connection is gone. Steps that a master had not yet started here when it died are forgotten after a while:
+        nobody will end them."""
+        mark = owner(identity)
+        with self._lock:
+            left = self._masters.get(mark, 0) - 1
+            if left > 0:
+                self._masters[mark] = left
+                return
+            self._masters.pop(mark, None)
+            self._orphan([step_id for step_id in self._early if owner_of(step_id) == mark])
+
+    def _orphan(self, step_ids: Iterable[int]) -> None:
+        at = time.monotonic() + self._orphan_seconds
+        self._orphans.extend((at, step_id) for step_id in step_ids)
+        if self._orphans and self._timer is None:
+            self._timer = timer.schedule(self._orphans[0][0], self._sweep)
+
+    def _sweep(self) -> None:
+        """Ends the steps that nobody has started in time."""
+        due = []
+        with self._lock:
+            now = time.monotonic()
+            while self._orphans and self._orphans[0][0] <= now:
+                _, step_id = self._orphans.popleft()
+                if step_id in self._early:
+                    due.append(step_id)
+            self._timer = None
+            if self._orphans:
+                self._timer = timer.schedule(self._orphans[0][0], self._sweep)
+        for step_id in due:
+            self.end(step_id)
 
     def peer_lost(self, identity: str, error: OpError) -> None:
         """Ends the steps that wait for tensors from a server that is gone."""
@@ -220,7 +262,7 @@ class StepTable:
         """Forgets a step; whoever still waits in it fails with AbortedError."""
         with self._lock:
             step = self._steps.pop(step_id, None)
-            self._early.pop(step_id, None)
+            self._early.discard(step_id)
             self._ended[step_id] = None
             if len(self._ended) > _REMEMBERED:
                 self._ended.popitem(last=False)
@@ -237,6 +279,11 @@ class StepTable:
             steps, self._steps = self._steps, {}
             for step_id in steps:
                 self._ended[step_id] = None
+            self._early.clear()
+            self._orphans.clear()
+            number, self._timer = self._timer, None
+        if number is not None:
+            timer.cancel(number)
         for step in steps.values():
             step.abort(error)
 

@@ -321,6 +321,7 @@ class Worker(WorkerInterface):
     def set_identity(self, identity: str) -> None:
         """Says that other tasks can push tensors to this one."""
         self._identity = identity
+        self._steps.master_found(identity)
 
     def use_direct(
         self, session_handle: str, identities: Mapping[str, str], deadline: Deadline = NEVER
@@ -337,9 +338,14 @@ class Worker(WorkerInterface):
         """Takes a tensor that another task has pushed; `used` is called when it is asked for, or dropped."""
         self._steps.deliver(step_id, key, value, is_dead, used)
 
+    def peer_found(self, identity: str) -> None:
+        """There is a connection to another process on the direct plane."""
+        self._steps.master_found(identity)
+
     def peer_lost(self, identity: str, error: OpError) -> None:
-        """The connection over which a server pushes is gone: steps that wait for it fail."""
+        """The connection over which a server pushes, or starts steps, is gone: steps that wait for it fail."""
         self._steps.peer_lost(identity, error)
+        self._steps.master_lost(identity)
 
     # -- the task as a whole -----------------------------------------------------------------------------
 

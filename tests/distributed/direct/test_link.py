@@ -48,6 +48,9 @@ class Recorder:
         self.pushed_values.append((step_id, key, value, is_dead, size))
         self.arrived.release()
 
+    def found(self, link: Link) -> None:
+        pass
+
     def lost(self, link: Link, error: errors.OpError) -> None:
         self.lost_error = error
 

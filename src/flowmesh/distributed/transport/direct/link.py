@@ -53,6 +53,9 @@ class Service(Protocol):
     ) -> None:
         """Takes a tensor that another task sends; `link.consumed(size)` follows when it is used."""
 
+    def found(self, link: Link) -> None:
+        """There is a new connection."""
+
     def lost(self, link: Link, error: OpError) -> None:
         """The connection is gone."""
 

@@ -216,6 +216,8 @@ class DirectPlane:
                 return False
             self._links[link.identity] = link
             self._all.add(link)
+            if self._service is not None:
+                self._service.found(link)
         link.on_close(self._remove)
         link.watch(self.rhythm)
         return True

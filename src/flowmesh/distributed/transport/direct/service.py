@@ -66,6 +66,10 @@ class DirectService:
         """See `Service.pushed`."""
         self._worker.deliver(step_id, key, value, is_dead, lambda: link.consumed(size))
 
+    def found(self, link: Link) -> None:
+        """See `Service.found`."""
+        self._worker.peer_found(link.identity)
+
     def lost(self, link: Link, error: OpError) -> None:
         """See `Service.lost`."""
         self._worker.peer_lost(link.identity, error)
@@ -139,6 +143,8 @@ class DirectService:
             return
         if result.cleaned:
             link.steps.discard(step_id)
+        elif not link.alive:
+            self._end_step(link, step_id)
         link.reply(number, b"\1" if result.cleaned else b"\0", tensors)
 
     def _cleanup(self, link: Link, message: Message) -> None:
