@@ -45,9 +45,53 @@ def test_launcher_flags_that_the_program_does_not_define_are_ignored() -> None:
 
 
 def test_a_wrong_flag_ends_the_program_and_is_named() -> None:
-    done = _run(PROGRAM, "--nothing_such=1")
+    done = _run(PROGRAM, "--task_index=x")
+    assert done.returncode == 1
+    assert "flag --task_index=x: invalid literal for int() with base 10: 'x'" in done.stderr
+    done = _run(
+        """
+        from flowmesh.core.platform import flags
+        flags.DEFINE_boolean("on", False, "on")
+        print(flags.FLAGS.on)
+        """,
+        "--nothing_such=1",
+    )
     assert done.returncode == 1
     assert "Unknown command line flag 'nothing_such'" in done.stderr
+
+
+def test_app_run_leaves_flags_that_it_does_not_know_to_the_program() -> None:
+    done = _run(PROGRAM, "--lr=1", "--taskindex=2", "rest")
+    assert (done.returncode, done.stdout) == (0, "none 0 ['--lr=1', '--taskindex=2', 'rest']\n")
+    assert done.stderr == (
+        "WARNING:tensorflow:The program has no flag --taskindex (did you mean --task_index?); "
+        "it is left to main(argv).\n"
+    )
+
+
+def test_help_lists_the_flags_of_the_program(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text('"""Trains."""\n' + textwrap.dedent(PROGRAM))
+    done = subprocess.run(
+        [sys.executable, str(script), "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1  # as absl
+    assert "Trains." in done.stdout and "train.py:" in done.stdout
+    assert "--name: a name\n    (default: 'none')" in done.stdout
+    assert "ps_hosts" not in done.stdout
+
+
+def test_flags_called_with_a_command_line_raise_absls_errors() -> None:
+    from absl import flags as absl_flags
+
+    values = absl_flags.FlagValues()
+    tf.flags.DEFINE_integer("count", 3, "how many", lower_bound=0, flag_values=values)
+    with pytest.raises(tf.flags.UnrecognizedFlagError, match="Unknown command line flag 'nope'"):
+        tf.flags.FLAGS(["p", "--nope"])
+    with pytest.raises(tf.flags.IllegalFlagValueError, match="-1 is not a non-negative integer"):
+        values(["p", "--count=-1"])
+    with pytest.raises(tf.flags.DuplicateFlagError, match=r"First from tests\.platform"):
+        tf.flags.DEFINE_integer("count", 4, "again", flag_values=values)
 
 
 def test_flags_are_parsed_on_first_use() -> None:

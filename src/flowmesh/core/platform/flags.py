@@ -1,7 +1,7 @@
 """Command-line flags as programs use them (TensorFlow: `tf.app.flags`), on absl's flags.
 
 `FLAGS` parses the command line on first use; one dash or two; the cluster flags that `flowmesh up` appends are ignored by
-programs that do not define them.
+programs that do not define them. The other names of `tf.flags` are absl's own (`absl.flags`).
 """
 
 from __future__ import annotations
@@ -51,12 +51,16 @@ class _Flags:
     def __dir__(self) -> list[str]:
         return dir(_absl.FLAGS)
 
+    def __len__(self) -> int:
+        return len(_absl.FLAGS)
+
     def __call__(self, argv: Sequence[str], known_only: bool = False) -> list[str]:
-        return parse(argv, known_only)
+        """Parses a command line (program name first), raising absl's errors; returns what is no flag."""
+        return _absl.FLAGS(_without_launcher_flags(argv), known_only=known_only)
 
 
 def parse(argv: Sequence[str], known_only: bool = False) -> list[str]:
-    """Parses a command line (program name first); returns what is no flag.
+    """Parses a command line (program name first) for a program; returns what is no flag.
 
     A wrong flag ends the program with its usage, status 1, as absl does.
     """
@@ -105,15 +109,6 @@ DEFINE_integer = _definer(_absl.DEFINE_integer)
 DEFINE_float = _definer(_absl.DEFINE_float)
 DEFINE_boolean = _definer(_absl.DEFINE_boolean)
 DEFINE_bool = DEFINE_boolean
-DEFINE_enum = _absl.DEFINE_enum
-DEFINE_list = _absl.DEFINE_list
-DEFINE_multi_string = _absl.DEFINE_multi_string
-DEFINE_multi_integer = _absl.DEFINE_multi_integer
-DEFINE_multi_float = _absl.DEFINE_multi_float
-DEFINE_alias = _absl.DEFINE_alias
-mark_flag_as_required = _absl.mark_flag_as_required
-mark_flags_as_required = _absl.mark_flags_as_required
-register_validator = _absl.register_validator
-validator = _absl.validator
-FlagValues = _absl.FlagValues
-Error = _absl.Error
+
+# A flag belongs to the module of the program that defines it, not to this one: help and messages name it.
+_absl.disclaim_key_flags()
