@@ -53,7 +53,8 @@ class Policy:
 
     def check(self, part: Graph) -> None:
         """PermissionDeniedError, naming the node and the remedy, for a graph with an op that is denied."""
-        for op in part.get_operations():
+        bodies = [f.body.graph for f in part.functions.values()]
+        for op in (op for graph in (part, *bodies) for op in graph.get_operations()):
             if self.denies(op.type):
                 how = (
                     "A Python function can be called only by a session in the process that made it: run this part with "

@@ -118,6 +118,7 @@ class WorkerSession:
     def close(self) -> None:
         """Gives back what is the session's own."""
         self._graphs.clear()
+        self.state.close()
         if self.isolated:
             self.resources.clear_all()
         if self._own_peers:

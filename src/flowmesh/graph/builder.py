@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from flowmesh.core.dtypes import DType, as_dtype
-from flowmesh.graph import attrs as attr_values, convert
+from flowmesh.graph import attrs as attr_values, convert, default_stack
 from flowmesh.graph.graph import Graph, get_default_graph
 from flowmesh.graph.op_def import ArgDef, AttrDef, OpDef, python_name
 from flowmesh.graph.tensor import Tensor
@@ -73,6 +73,9 @@ def _result_type(op_type: str, names: tuple[str, ...]) -> Any:
 
 def graph_of(values: Sequence[Any]) -> Graph:
     """The graph of the given tensors, else the default graph; ValueError when they are of several graphs."""
+    default = default_stack.graphs.get()
+    if default is not None and default.building_function:
+        return default  # type: ignore[no-any-return]  # it takes tensors from outside as arguments
     found: Graph | None = None
     first: Any = None
     for value in values:

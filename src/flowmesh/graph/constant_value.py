@@ -177,5 +177,13 @@ def handle_shape(tensor: Tensor) -> TensorShape:
     while op.type in ("Identity", "Enter", "Switch") and op.inputs and seen < _MAX_DEPTH:
         op = op.inputs[0].op
         seen += 1
+    told = getattr(op.outputs[0], "_handle_shape", None) if op.outputs else None
+    if told is not None:
+        return told
     shape = op.definition.attrs.get("shape") if op.definition.variable_source else None
     return shape if shape is not None else unknown_shape()
+
+
+def set_handle_shape(tensor: Tensor, shape: TensorShape) -> None:
+    """Says which shape the variable has whose handle a function's argument stands for."""
+    tensor._handle_shape = shape  # type: ignore[attr-defined]  # few tensors have one

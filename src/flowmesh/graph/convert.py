@@ -7,7 +7,6 @@ from typing import Any
 
 from flowmesh.core.dtypes import DType, as_dtype
 from flowmesh.graph import hooks
-from flowmesh.graph.graph import get_default_graph
 from flowmesh.graph.tensor import Tensor
 
 Converter = Callable[..., Any]
@@ -66,9 +65,6 @@ def convert_to_tensor(
             raise ValueError(
                 f"Tensor conversion requested dtype {dtype.name} for Tensor with dtype {value.dtype.name}: {value!r}"
             )
-        graph = get_default_graph()
-        if value.graph is not graph and graph.building_function:
-            raise ValueError(f"{value} is not of the graph that is being built")
         return value
     for base, function in _converters(type(value)):
         result = _try(function, value, dtype, preferred_dtype, name, as_ref)

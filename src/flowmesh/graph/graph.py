@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from flowmesh.graph import default_stack, inference, serde
+from flowmesh.graph.function import Function
 from flowmesh.graph.op_def import OpDef
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.scopes import _VALID_OP_NAME, ScopedGraph
@@ -36,6 +37,8 @@ class Graph(ScopedGraph):
         self._unfetchable: set[Any] = set()
         self._building_function = False
         self._last_id = 0
+        self.functions: dict[str, Function] = {}
+        """The library: the functions that `func` attrs name."""
         self.foreign = False
         """Whether another process sent it."""
 
@@ -133,7 +136,7 @@ class Graph(ScopedGraph):
 
     @property
     def building_function(self) -> bool:
-        """Always False: function bodies are graphs of their own."""
+        """Whether this is the body of a function that is being traced."""
         return self._building_function
 
     @property
@@ -144,6 +147,22 @@ class Graph(ScopedGraph):
     @seed.setter
     def seed(self, seed: int | None) -> None:
         self._seed = seed
+
+    def add_function(self, function: Function) -> None:
+        """Puts a `Function` into the library, with those that its body has in its own.
+
+        Raises ValueError when there is another function of that name.
+        """
+        with self.lock:
+            known = self.functions.setdefault(function.name, function)
+            if known is not function and known.message is None and function.message is None:
+                raise ValueError(
+                    f"Cannot add function '{function.name}' because a different function with the same name already exists."
+                )
+        if function.message is None:
+            for inner in function.body.graph.functions.values():
+                if inner is not function and inner.name not in self.functions:
+                    self.add_function(inner)
 
     # -- finding ---------------------------------------------------------------------------------------
 

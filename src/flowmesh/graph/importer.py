@@ -11,6 +11,7 @@ from flowmesh.core import errors
 from flowmesh.core.device_spec import canonical_name
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph import registry, serde
+from flowmesh.graph.function_import import add_library
 from flowmesh.graph.graph import Graph, get_default_graph
 from flowmesh.graph.newer_attrs import strip_defaults
 from flowmesh.graph.operation import Operation
@@ -51,6 +52,7 @@ def import_graph_def(
         graph_def = strip_defaults(graph_def, producer_op_list.op)
     graph = get_default_graph()
     prefix = "" if name == "" else (name or "import")
+    add_library(graph, graph_def.library, load_graph_def)
     try:
         if not prefix:
             return _Import(graph, graph_def, input_map, "", graph.get_name_scope()).run(
@@ -69,6 +71,7 @@ def load_graph_def(graph: Graph, graph_def: Any) -> None:
 
     Raises InvalidArgumentError or NotFoundError.
     """
+    add_library(graph, graph_def.library, load_graph_def)
     with graph.as_default():
         _Import(graph, graph_def, {}, "", "", apply_scopes=False).run(None)
 

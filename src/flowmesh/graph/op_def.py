@@ -100,6 +100,12 @@ class HostContext:
     state: dict[Any, Any]
     files: Any = None
     log: Callable[[str], None] = field(default=lambda text: None)
+    functions: Any = None
+    """`prepare(ref, device, shapes)` gives the functions that the op's attrs name (`runtime/functions.py`)."""
+    session: Any = None
+    """What the session keeps: `on_close(callback)`."""
+    at_home: bool = True
+    """Whether this thread may do heavy work, rather than go back to what it was woken for."""
 
 
 def _arg(

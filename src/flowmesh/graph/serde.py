@@ -13,9 +13,17 @@ from flowmesh.core.shapes import TensorShape
 from flowmesh.formats.tensor import from_tensor_proto, to_tensor_proto
 from flowmesh.graph import registry
 from flowmesh.graph.attrs import FunctionRef, check_allowed, convert
+from flowmesh.graph.function import Function, reachable
 from flowmesh.graph.newer_attrs import is_neutral
 from flowmesh.graph.op_def import ArgDef, AttrDef, OpDef
-from flowmesh.proto import graph_pb2, node_def_pb2, op_def_pb2, tensor_pb2, versions_pb2
+from flowmesh.proto import (
+    function_pb2,
+    graph_pb2,
+    node_def_pb2,
+    op_def_pb2,
+    tensor_pb2,
+    versions_pb2,
+)
 
 if TYPE_CHECKING:
     from flowmesh.graph.graph import Graph
@@ -25,6 +33,9 @@ _MAX_OUTPUTS = 1 << 16
 
 PRODUCER_VERSION = 134
 """The GraphDef version that TensorFlow 1.15 writes."""
+
+_FUNCTIONS_CONSUMER = 12
+"""The oldest consumer of graphs with functions."""
 
 _SCALAR_FIELDS = {"int": "i", "float": "f", "bool": "b", "string": "s", "type": "type"}
 
@@ -217,11 +228,69 @@ def to_graph_def(graph: Graph, from_version: int | None = None, add_shapes: bool
     with graph.lock:
         ops = graph.get_operations() if not from_version else graph.operations_since(from_version)
         _check_size(ops)
+        functions = list(
+            (reachable(ops, graph.functions) if from_version else graph.functions).values()
+        )
         for op in ops:
             node = graph_def.node.add()
             node.name, node.op, node.device = op.name, op.type, op.device
             _fill_node(op, node, add_shapes)
+    for function in functions:
+        graph_def.library.function.add().CopyFrom(function_to_proto(function))
+    if functions:
+        graph_def.versions.min_consumer = _FUNCTIONS_CONSUMER
     return graph_def
+
+
+# -- functions -------------------------------------------------------------------------------------------
+
+
+def function_to_proto(function: Function) -> Any:
+    """The FunctionDef of a function."""
+    if function.message is not None:
+        return function.message
+    body = function.body
+    message = function_pb2.FunctionDef()
+    signature = message.signature
+    signature.name, signature.description = function.name, function.description
+    signature.is_stateful = function.stateful
+    places = ((function.inputs, signature.input_arg), (function.outputs, signature.output_arg))
+    for declared, place in places:
+        for argument in declared:
+            place.add(name=argument.name, type=argument.dtype.as_datatype_enum)
+    for number, argument in enumerate(function.inputs):
+        message.arg_attr[number].SetInParent()
+        for name, value in argument.attrs:
+            guess_attr(value, message.arg_attr[number].attr[name])
+    names = {t: a.name for t, a in zip(body.inputs, function.inputs)}
+    arguments = {t.op for t in body.inputs}
+    for op in body.graph.get_operations():
+        if op in arguments:
+            continue
+        for tensor, name in zip(op.outputs, _output_names(op)):
+            names[tensor] = f"{op.name}:{name}"
+    for op in body.graph.get_operations():
+        if op not in arguments:
+            node = message.node_def.add(name=op.name, op=op.type, device=op.device)
+            _fill_node(op, node, False)
+            node.input[: len(op.inputs)] = [names[t] for t in op.inputs]
+    for argument, tensor in zip(function.outputs, body.outputs):
+        message.ret[argument.name] = names[tensor]
+    for op in body.controls:
+        signature.control_output.append(op.name)
+        message.control_ret[op.name] = op.name
+    for name, value in function.attrs.items():
+        guess_attr(value, message.attr[name])
+    return message
+
+
+def _output_names(op: Operation) -> list[str]:
+    """What a function calls each output: the name of the declared output, and the number within it."""
+    return [
+        f"{arg.name}:{number}"
+        for arg in op.definition.output_args
+        for number in range(len(op.definition.arg_dtypes(arg)))
+    ]
 
 
 def _check_size(ops: list[Operation]) -> None:

@@ -13,7 +13,8 @@ Rules
   6. The read that a ref variable caches (`w/read`, an Identity without control inputs) is no snapshot: an op on the variable's
      own device that takes it takes the ref itself, and so sees the updates that it comes after, as in TensorFlow, where
      both share one buffer.
-  7. A receive carries the condition under which its value is alive in attr `_condition`.
+  7. A part has the functions in its library that its ops need.
+  8. A receive carries the condition under which its value is alive in attr `_condition`.
 Precondition: `ops` are pruned for `feeds`, in topological order, and all placed.
 Postcondition: no edge leaves a part; a part's ops are created in topological order.
 """
@@ -29,6 +30,7 @@ from flowmesh.core import device_spec, dtypes, errors
 from flowmesh.core.shapes import TensorShape
 from flowmesh.graph import registry
 from flowmesh.graph.constant_value import constant_value
+from flowmesh.graph.function import reachable
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
@@ -93,6 +95,9 @@ class _Partitioner:
             self._copy(op)
         for tensor in dict.fromkeys(fetches):
             self._fetch(tensor)
+        if ops and ops[0].graph.functions:
+            for graph in self._parts.values():
+                graph.functions = reachable(graph.get_operations(), ops[0].graph.functions)
         return self._parts
 
     def _part(self, part: str) -> Graph:

@@ -85,6 +85,7 @@ class ClusterRunner:
         self.program = program
         self.device = device
         self.label = label
+        self._how = (mode, traceable)
         self.work = program.static_work
         """The work of the latest measured run; before it, what static shapes tell."""
         self._mode = mode if traceable else "numpy"
@@ -100,6 +101,12 @@ class ClusterRunner:
             self._mode == "auto" and not device.is_accelerator and cost.moves_nothing(program.ops)
         )
         """Whether it is certain that this cluster will always be run by NumPy."""
+
+    def fresh(self) -> ClusterRunner:
+        """A runner for another session's states: the same one where the cluster has none."""
+        if not self.program.implicit:
+            return self
+        return ClusterRunner(self.program, self.device, *self._how, self.label)
 
     def run(
         self, inputs: Sequence[Any], session: SessionState, trace: TraceCollector | None = None

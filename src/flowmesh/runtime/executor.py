@@ -7,6 +7,7 @@ together run on the compute pool side by side, and none runs in a thread that me
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
@@ -25,6 +26,7 @@ from flowmesh.runtime.cluster_runner import ClusterRunner
 from flowmesh.runtime.cost import HEAVY
 from flowmesh.runtime.device import Device
 from flowmesh.runtime.failures import annotate
+from flowmesh.runtime.functions import FunctionLibrary
 from flowmesh.runtime.host_ops import HostRunner, VariableSource
 from flowmesh.runtime.numpy_exec import label
 from flowmesh.runtime.pool import WorkPool, shared_pool
@@ -65,6 +67,16 @@ class Executable:
         self.resources = resources
         self.session_state = session_state or SessionState()
         self.schedule = make_schedule(part)
+        self.functions: FunctionLibrary | None = None
+        """The functions that ops of the part call."""
+        if part.functions:
+            self.functions = FunctionLibrary(
+                part.functions,
+                lambda body: Executable(
+                    body, self._devices.values(), resources, None, config, files=files, log=log
+                ),
+            )
+        self._files, self._log = files, log
         self._devices = {d.name: d for d in devices}
         self._mode = _execution_mode(config)
         threads = int(config.inter_op_parallelism_threads) if config is not None else 0
@@ -81,7 +93,20 @@ class Executable:
                     task.program, device, self._mode, traceable, label
                 )
             elif task.kind is Kind.HOST:
-                self.hosts[task.index] = HostRunner(task, resources, self.session_state, files, log)
+                self.hosts[task.index] = self._host(task)
+
+    def with_state(self, session_state: SessionState) -> Executable:
+        """The same executable with the random states and host ops' states of another session."""
+        other = copy.copy(self)
+        other.session_state = session_state
+        other.clusters = {i: runner.fresh() for i, runner in self.clusters.items()}
+        other.hosts = {i: other._host(self.schedule.tasks[i]) for i in self.hosts}
+        return other
+
+    def _host(self, task: Task) -> HostRunner:
+        return HostRunner(
+            task, self.resources, self.session_state, self._files, self._log, self.functions
+        )
 
     @property
     def feed_keys(self) -> dict[str, str]:

@@ -66,6 +66,7 @@ class HostRunner:
         session: SessionState,
         files: Any = None,
         log: Callable[[str], None] | None = None,
+        functions: Any = None,
     ) -> None:
         op = task.op
         definition = op.definition
@@ -75,6 +76,7 @@ class HostRunner:
         self._session = session
         self._files = files
         self._log = log or _log.info
+        self._functions = functions
         self._reads = task.reads_refs
         self._container = _text(definition.attrs.get("container", b""))
         self._grouped = any(arg.is_list for arg in definition.input_args)
@@ -102,6 +104,9 @@ class HostRunner:
             state=self._session.node_state(op.name),
             files=self._files,
             log=self._log,
+            functions=self._functions,
+            session=self._session,
+            at_home=step.at_home,
         )
         trace = step.trace
         if trace is None:

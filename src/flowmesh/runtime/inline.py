@@ -8,7 +8,7 @@ Steps that are traced, that have a time limit of their own, or that have work fo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,9 +17,11 @@ from flowmesh.graph.operation import Operation
 from flowmesh.passes.op_traits import Kind
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime.cost import HEAVY
-from flowmesh.runtime.executor import Executable
 from flowmesh.runtime.failures import annotate
 from flowmesh.runtime.schedule import Schedule
+
+if TYPE_CHECKING:
+    from flowmesh.runtime.executor import Executable
 
 _CLUSTERS = (Kind.COMPUTE, Kind.NUMPY)
 

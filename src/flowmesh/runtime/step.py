@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,7 @@ class SessionState:
         self._lock = threading.Lock()
         self._implicit: dict[str, ImplicitState] = {}
         self._node_state: dict[str, dict[Any, Any]] = {}
+        self._closing: list[Callable[[], None]] = []
 
     def implicit(self, op: Operation) -> ImplicitState:
         """The implicit state of `op`, made on first use."""
@@ -49,6 +51,18 @@ class SessionState:
             with self._lock:
                 found = self._node_state.setdefault(name, {})
         return found
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Has `callback()` called when the session ends."""
+        with self._lock:
+            self._closing.append(callback)
+
+    def close(self) -> None:
+        """Gives back what belongs to the session alone."""
+        with self._lock:
+            closing, self._closing = self._closing, []
+        for callback in closing:
+            callback()
 
 
 @dataclass

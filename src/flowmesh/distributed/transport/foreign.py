@@ -14,7 +14,7 @@ def in_our_terms(graph_def: Any) -> Any:
     if not starts:
         return graph_def
     updates = {node.name: node for node in graph_def.node if node.op == _UPDATE}
-    kept = type(graph_def)(versions=graph_def.versions)
+    kept = type(graph_def)(versions=graph_def.versions, library=graph_def.library)
     for node in graph_def.node:
         source = node.input[0].partition(":")[0] if node.input else ""
         if source in starts and node.op == "Identity":

@@ -146,7 +146,7 @@ def _new_nodes(graph: Graph, graph_def: Any) -> Any:
     known = graph._by_name
     if not any(node.name in known for node in graph_def.node):
         return graph_def
-    new = graph_pb2.GraphDef(versions=graph_def.versions)
+    new = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
     for node in graph_def.node:
         existing = known.get(node.name)
         if existing is None:

@@ -170,6 +170,7 @@ def load_nodes(graph: Graph, graph_def: Any) -> None:
     if size > allowed.graph:
         raise limits.exceeded("The GraphDef is too large", size, "graph")
     nodes = len(graph.get_operations()) + len(graph_def.node)
+    nodes += sum(len(function.node_def) for function in graph_def.library.function)
     if nodes > allowed.nodes:
         raise limits.exceeded("The graph has too many nodes", nodes, "nodes")
     try:

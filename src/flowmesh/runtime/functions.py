@@ -1,0 +1,204 @@
+"""Running functions of a graph's library: host ops that have functions (dataset ops ...) call them through `HostContext.functions`.
+
+A function is prepared once for each part, device and argument shapes: its body becomes a part of its own, run by the same executor. Bodies that
+can never wait (`InlineRun`) are run in the caller's thread without any machinery. Random ops in a body keep their state in an *instance*.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from flowmesh.core import errors
+from flowmesh.core.cancellation import CancellationManager
+from flowmesh.core.shapes import TensorShape
+from flowmesh.graph import registry
+from flowmesh.graph.attrs import FunctionRef
+from flowmesh.graph.function import Function
+from flowmesh.graph.graph import Graph
+from flowmesh.graph.operation import Operation
+from flowmesh.graph.tensor import Tensor
+from flowmesh.passes.prune import prune
+from flowmesh.passes.simplify import simplify
+from flowmesh.runtime.inline import InlineRun, is_inline
+from flowmesh.runtime.rendezvous import Rendezvous
+from flowmesh.runtime.step import SessionState, StepContext
+
+if TYPE_CHECKING:
+    from flowmesh.runtime.executor import Executable
+
+_SOURCES = ("Iterator", "VarHandleOp", "Variable")
+_calls = itertools.count(1)
+
+
+class FunctionLibrary:
+    """The functions of a part, prepared when they are first asked for. Thread-safe."""
+
+    def __init__(
+        self, functions: Mapping[str, Function], build: Callable[[Graph], Executable]
+    ) -> None:
+        """`build` makes an executable of a part of this task."""
+        self._functions = functions
+        self._build = build
+        self._lock = threading.RLock()
+        self._prepared: dict[Any, PreparedFunction] = {}
+
+    def prepare(
+        self, ref: FunctionRef, device: str, shapes: Sequence[TensorShape] | None = None
+    ) -> PreparedFunction:
+        """The function that a `func` attr names, ready to run on `device` for arguments of these (partial) shapes.
+
+        Raises NotFoundError when the library has none of that name, or the error of a body that cannot be built.
+        """
+        known = tuple(s.key for s in shapes) if shapes is not None else None
+        key = (ref.name, device, known)
+        found = self._prepared.get(key)
+        if found is not None:
+            return found
+        with self._lock:
+            found = self._prepared.get(key)
+            if found is None:
+                function = self._functions.get(ref.name)
+                if function is None:
+                    raise errors.NotFoundError(
+                        None,
+                        None,
+                        f"Function {ref.name} is not defined: the graph's library does not have it. Send the library with "
+                        "the graph.",
+                    )
+                part = body_part(function, device, shapes)
+                found = self._prepared[key] = PreparedFunction(function, self._build(part))
+        return found
+
+
+class PreparedFunction:
+    """A function ready to run; `instance()` gives it fresh random states."""
+
+    def __init__(self, function: Function, executable: Executable) -> None:
+        self.name = function.name
+        self.output_types = tuple(argument.dtype for argument in function.outputs)
+        self._executable = executable
+        self._feeds = [str(i) for i in range(len(function.inputs))]
+        self._fetches = [str(i) for i in range(len(function.outputs))]
+        self.keeps_state = any(runner.program.implicit for runner in executable.clusters.values())
+        self._shared = None if self.keeps_state else self._make(executable)
+
+    def instance(self) -> FunctionInstance:
+        """The function with random states of its own; the same one again where it has none."""
+        if self._shared is not None:
+            return self._shared
+        return self._make(self._executable.with_state(SessionState()))
+
+    def _make(self, executable: Executable) -> FunctionInstance:
+        return FunctionInstance(self.name, executable, self._feeds, self._fetches)
+
+
+class FunctionInstance:
+    """A function that can be called. Thread-safe."""
+
+    def __init__(
+        self, name: str, executable: Executable, feeds: Sequence[str], fetches: Sequence[str]
+    ) -> None:
+        self.name = name
+        self._executable = executable
+        self._feeds = feeds
+        self._fetches = fetches
+        wanted = {n for n in feeds if n in executable.schedule.arguments}
+        self.inline: InlineRun | None = None
+        """What runs the body where it never has to wait."""
+        if is_inline(executable, list(wanted), fetches):
+            self.inline = InlineRun(executable, feeds, fetches)
+
+    def start(
+        self, arguments: Sequence[Any], cancellation: CancellationManager | None = None
+    ) -> Future[list[Any]]:
+        """Starts a call; the Future gives the results, or fails with the OpError of the op that failed."""
+        done: Future[list[Any]] = Future()
+        if self.inline is not None:
+            try:
+                done.set_result(self.inline.run(arguments))
+            except errors.OpError as error:
+                done.set_exception(error)
+            return done
+        number = next(_calls)
+        own = CancellationManager(cancellation)
+        step = StepContext(number, Rendezvous(number), own)
+        running = self._executable.run(step, dict(zip(self._feeds, arguments)))
+
+        def finish(run: Future[dict[str, Any]]) -> None:
+            own.close()
+            error = run.exception()
+            if error is not None:
+                done.set_exception(error)
+            else:
+                results = run.result()
+                done.set_result([results[name] for name in self._fetches])
+
+        running.add_done_callback(finish)
+        return done
+
+    def call(
+        self, arguments: Sequence[Any], cancellation: CancellationManager | None = None
+    ) -> list[Any]:
+        """The results; waits in this thread where the body has to wait. Raises the OpError of the op that failed."""
+        if self.inline is not None:
+            return self.inline.run(arguments)
+        return self.start(arguments, cancellation).result()
+
+
+def body_part(
+    function: Function, device: str, shapes: Sequence[TensorShape] | None = None
+) -> Graph:
+    """The body as a part of the task: all ops on `device`, arguments and results as `_Arg` and `_Retval`."""
+    body = function.body
+    part = Graph()
+    part.functions = body.graph.functions
+    part.foreign = body.graph.foreign
+    copies: dict[Tensor, Tensor] = {}
+    made: dict[Operation, Operation] = {}
+
+    def add(op_type: str, attrs: dict[str, Any], inputs: Sequence[Tensor], name: str) -> Operation:
+        op = part.create_operation(
+            registry.lookup(op_type)(attrs), inputs, part.unique_name(name) + "/"
+        )
+        op.device = device
+        return op
+
+    for index, tensor in enumerate(body.inputs):
+        argument = add("_Arg", {"T": tensor.dtype.base_dtype, "index": index}, [], tensor.op.name)
+        shape = tensor.shape if shapes is None else tensor.shape.merge_with(shapes[index])
+        argument.outputs[0].set_shape(shape)
+        copies[tensor] = argument.outputs[0]
+    for op in prune(body.graph, body.outputs, _effects(function), body.inputs):
+        controls = [made[c] for c in op._control_inputs if c in made]
+        copy = part.create_operation(
+            op.definition, [copies[t] for t in op.inputs], op.name + "/", controls, device
+        )
+        copy.device = device
+        copy.extra_attrs = {k: v for k, v in op.extra_attrs.items() if k != "_class"}
+        copy._frames = op._frames
+        made[op] = copy
+        copies.update(zip(op.outputs, copy.outputs))
+    for index, tensor in enumerate(body.outputs):
+        value = copies[tensor]
+        add("_Retval", {"T": value.dtype.base_dtype, "index": index}, [value], "result")
+    simplify(part)
+    return part
+
+
+def _effects(function: Function) -> list[Operation]:
+    """The ops that run although no result needs them: those that the function names, else all with effects."""
+    body = function.body
+    if body.controls or function.message is None:
+        return list(body.controls)
+    return [
+        op
+        for op in body.graph.get_operations()
+        if op.definition.stateful
+        and not op.definition.implicit_state
+        and not op.type.endswith(("Dataset", "DatasetV2"))
+        and not op.type.startswith(_SOURCES)
+    ]
