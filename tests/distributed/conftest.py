@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-_TRANSIENT = ("flowmesh-compute", "flowmesh-timer")
+_TRANSIENT = ("flowmesh-compute", "flowmesh-slow", "flowmesh-timer")
 
 
 def _threads() -> set[threading.Thread]:

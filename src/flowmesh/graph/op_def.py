@@ -106,6 +106,8 @@ class HostContext:
     """What the session keeps: `on_close(callback)`."""
     at_home: bool = True
     """Whether this thread may do heavy work, rather than go back to what it was woken for."""
+    spawn: Callable[[Callable[[], None]], None] = field(default=lambda work: work())
+    """Calls a function that may block, elsewhere: for what a Future's callback has to do."""
 
 
 def _arg(
@@ -218,6 +220,7 @@ class OpDef:
     numpy_only: ClassVar[bool] = False
     xla_only: ClassVar[bool] = False
     stateful: ClassVar[bool] = False
+    slow: ClassVar[bool] = False
     host: ClassVar[bool] = False
     control_flow: ClassVar[bool] = False
     variable_source: ClassVar[bool] = False

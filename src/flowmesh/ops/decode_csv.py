@@ -63,6 +63,7 @@ class DecodeCSV(OpDef):
     use_quote_delim = Attr("bool", True)
     na_value = Attr("string", b"")
     select_cols = Attr("list(int)", ())
+    slow = True
     numpy_only = True
 
     def infer(self, ctx: Any, records: TensorShape, record_defaults: Any) -> Any:

@@ -28,6 +28,7 @@ def _data(contents: Any) -> bytes:
 class _Decode(OpDef, abstract=True):
     """What the decoders of JPEG and PNG share: each of them reads any of JPEG, PNG and (one frame of) GIF."""
 
+    slow = True
     numpy_only = True
     NotDifferentiable = True
 
@@ -163,6 +164,7 @@ class DecodeBmp(OpDef):
     contents = Input(string)
     image = Output(uint8)
     channels = Attr("int", 0)
+    slow = True
     numpy_only = True
     NotDifferentiable = True
 
@@ -196,6 +198,7 @@ class ExtractJpegShape(OpDef):
 
 
 class _Encode(OpDef, abstract=True):
+    slow = True
     numpy_only = True
     NotDifferentiable = True
 

@@ -62,6 +62,7 @@ class ReadFile(OpDef):
 
     filename = Input(dtypes.string)
     contents = Output(dtypes.string)
+    slow = True
     NotDifferentiable = True
 
     def infer(self, ctx: Any, filename: TensorShape) -> TensorShape:
@@ -79,6 +80,7 @@ class WriteFile(OpDef):
 
     filename = Input(dtypes.string)
     contents = Input(dtypes.string)
+    slow = True
     stateful = True
     NotDifferentiable = True
 
@@ -105,6 +107,7 @@ class MatchingFiles(OpDef):
 
     pattern = Input(dtypes.string)
     filenames = Output(dtypes.string)
+    slow = True
     NotDifferentiable = True
 
     def infer(self, ctx: Any, pattern: TensorShape) -> TensorShape:

@@ -127,6 +127,7 @@ class ParseExample(OpDef):
     sparse_types = Attr("list(type)", minimum=0, allowed=FEATURE_TYPES)
     Tdense = Attr("list(type)", minimum=0, allowed=FEATURE_TYPES)
     dense_shapes = Attr("list(shape)", minimum=0)
+    slow = True
     numpy_only = True
     NotDifferentiable = True
 
@@ -252,6 +253,7 @@ class DecodeJSONExample(OpDef):
 
     json_examples = Input(string)
     binary_examples = Output(string)
+    slow = True
     numpy_only = True
     NotDifferentiable = True
 
@@ -279,6 +281,7 @@ class DecodeCompressed(OpDef):
     bytes = Input(string)
     output = Output(string)
     compression_type = Attr("string", "")
+    slow = True
     numpy_only = True
     NotDifferentiable = True
 

@@ -238,6 +238,7 @@ class ParseSequenceExample(OpDef):
     context_dense_shapes = Attr("list(shape)", (), minimum=0)
     feature_list_sparse_types = _types()
     feature_list_dense_shapes = Attr("list(shape)", (), minimum=0)
+    slow = True
     numpy_only = True
     NotDifferentiable = True
 

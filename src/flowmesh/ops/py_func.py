@@ -101,6 +101,7 @@ def _mapped(error: Exception, token: str) -> Exception:
 
 
 class _Calls(OpDef, abstract=True):
+    slow = True
     NotDifferentiable = True
 
     def infer(self, ctx: Any, input: Any) -> Any:

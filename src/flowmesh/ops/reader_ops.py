@@ -205,15 +205,19 @@ class _ReaderOp(OpDef, abstract=True):
 
 
 class _Read(_ReaderOp, abstract=True):
+    slow = True
+
     def run(self, ctx: Any, reader_handle: Any, queue_handle: Any) -> Any:  # type: ignore[override]
         queue = checked_handle(queue_handle, Queue)
         reader = self._reader(reader_handle)
         reader.restrict(ctx.files)
-        record = reader.read(queue, ctx.cancellation)
+        record = reader.read(queue, ctx.cancellation, ctx.spawn)
         return mapped(record, lambda r: (string_scalar(r[0]), string_scalar(r[1])))
 
 
 class _ReadUpTo(_ReaderOp, abstract=True):
+    slow = True
+
     def infer(self, ctx: Any, *shapes: TensorShape) -> Any:
         scalar_input(shapes[2])
         return vector(None), vector(None)
@@ -224,7 +228,7 @@ class _ReadUpTo(_ReaderOp, abstract=True):
         queue = checked_handle(queue_handle, Queue)
         reader = self._reader(reader_handle)
         reader.restrict(ctx.files)
-        records = reader.read_up_to(queue, int(num_records), ctx.cancellation)
+        records = reader.read_up_to(queue, int(num_records), ctx.cancellation, ctx.spawn)
         return mapped(
             records,
             lambda rs: (string_vector([k for k, _ in rs]), string_vector([v for _, v in rs])),

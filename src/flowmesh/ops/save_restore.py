@@ -68,6 +68,7 @@ class SaveV2(OpDef):
     shape_and_slices = Input(dtypes.string)
     tensors = Input(types="dtypes")
     dtypes = Attr("list(type)", minimum=1)
+    slow = True
     stateful = True
     NotDifferentiable = True
 
@@ -117,6 +118,7 @@ class RestoreV2(OpDef):
     shape_and_slices = Input(dtypes.string)
     tensors = Output(types="dtypes")
     dtypes = Attr("list(type)", minimum=1)
+    slow = True
     stateful = True
     NotDifferentiable = True
 
@@ -196,6 +198,7 @@ class MergeV2Checkpoints(OpDef):
     checkpoint_prefixes = Input(dtypes.string)
     destination_prefix = Input(dtypes.string)
     delete_old_dirs = Attr("bool", True)
+    slow = True
     stateful = True
     NotDifferentiable = True
 

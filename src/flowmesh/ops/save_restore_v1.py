@@ -60,6 +60,7 @@ class Save(OpDef):
     tensor_names = Input(dtypes.string)
     data = Input(types="T")
     T = Attr("list(type)", minimum=1)
+    slow = True
     stateful = True
     NotDifferentiable = True
 
@@ -89,6 +90,7 @@ class SaveSlices(OpDef):
     shapes_and_slices = Input(dtypes.string)
     data = Input(types="T")
     T = Attr("list(type)", minimum=1)
+    slow = True
     stateful = True
     NotDifferentiable = True
 
@@ -144,6 +146,7 @@ class Restore(OpDef):
     tensor = Output("dt")
     dt = type_attr()
     preferred_shard = Attr("int", -1)
+    slow = True
     stateful = True
     NotDifferentiable = True
 
@@ -167,6 +170,7 @@ class RestoreSlice(OpDef):
     tensor = Output("dt")
     dt = type_attr()
     preferred_shard = Attr("int", -1)
+    slow = True
     stateful = True
     NotDifferentiable = True
 

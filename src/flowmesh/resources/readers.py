@@ -20,6 +20,12 @@ Record: TypeAlias = tuple[bytes, bytes]
 State: TypeAlias = tuple[int, int, int, bytes]
 """Work items started and completed, records produced, the last work item."""
 OpenWork: TypeAlias = Callable[[bytes], Iterator[Record]]
+Spawn: TypeAlias = Callable[[Callable[[], None]], None]
+"""Calls a function, in a thread that may wait for files."""
+
+
+def _here(work: Callable[[], None]) -> None:
+    work()
 
 
 @dataclass(eq=False)
@@ -29,6 +35,7 @@ class _Request:
     queue: Queue
     limit: int | None
     cancellation: CancellationManager | None
+    spawn: Spawn
     future: Future[Any] = field(default_factory=Future)
     records: list[Record] = field(default_factory=list)
     token: int | None = None
@@ -65,15 +72,27 @@ class Reader(Resource):
         if files is not None:
             self._files = files
 
-    def read(self, queue: Queue, cancellation: CancellationManager | None = None) -> Future[Record]:
-        """The next (key, value). OutOfRangeError when the queue is closed and everything is read."""
-        return self._request(_Request(queue, None, cancellation))
+    def read(
+        self,
+        queue: Queue,
+        cancellation: CancellationManager | None = None,
+        spawn: Spawn = _here,
+    ) -> Future[Record]:
+        """The next (key, value). OutOfRangeError when the queue is closed and everything is read.
+
+        A work item for which the reader had to wait is read by `spawn`, not in the thread that enqueued it.
+        """
+        return self._request(_Request(queue, None, cancellation, spawn))
 
     def read_up_to(
-        self, queue: Queue, limit: int, cancellation: CancellationManager | None = None
+        self,
+        queue: Queue,
+        limit: int,
+        cancellation: CancellationManager | None = None,
+        spawn: Spawn = _here,
     ) -> Future[list[Record]]:
         """Up to `limit` records, at least one; fewer only where a work item ends."""
-        return self._request(_Request(queue, limit, cancellation))
+        return self._request(_Request(queue, limit, cancellation, spawn))
 
     @property
     def records_produced(self) -> int:
@@ -163,7 +182,9 @@ class Reader(Resource):
                 _check_queue(request.queue)
                 pending = request.queue.dequeue(request.cancellation)
                 if not pending.done():
-                    pending.add_done_callback(lambda done: self._resume(request, done))
+                    pending.add_done_callback(
+                        lambda done: request.spawn(lambda: self._resume(request, done))
+                    )
                     return False
                 self._start_work(pending.result())
                 continue

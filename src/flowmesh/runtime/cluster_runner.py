@@ -108,6 +108,13 @@ class ClusterRunner:
             return self
         return ClusterRunner(self.program, self.device, *self._how, self.label)
 
+    @property
+    def may_compile(self) -> bool:
+        """Whether the next run may have to compile a program of some size first, which takes long."""
+        if self._settled or self._warm is not None:
+            return False
+        return self.program.xla_only or self.work >= cost.MINIMUM_FOR_XLA
+
     def run(
         self, inputs: Sequence[Any], session: SessionState, trace: TraceCollector | None = None
     ) -> list[Any]:

@@ -2,7 +2,8 @@
 
 A unit runs when all it waits for is done, in the thread that made it ready: the caller's, or the one that completed a
 receive or the Future of a host op. Nobody waits for anything in between: a blocked dequeue holds no thread. Heavy clusters that are ready
-together run on the compute pool side by side, and none runs in a thread that merely delivered a value.
+together run on the compute pool side by side, slow ops (files, Python functions) on a pool of their own; none of them runs in a thread
+that merely delivered a value, nor does a cluster that may have to be compiled.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from flowmesh.runtime.failures import annotate
 from flowmesh.runtime.functions import FunctionLibrary
 from flowmesh.runtime.host_ops import HostRunner, VariableSource
 from flowmesh.runtime.numpy_exec import label
-from flowmesh.runtime.pool import WorkPool, shared_pool
+from flowmesh.runtime.pool import WorkPool, shared_pool, slow_pool
 from flowmesh.runtime.schedule import Task, make_schedule
 from flowmesh.runtime.step import SessionState, StepContext
 from flowmesh.runtime.values import DEAD, read_only_view, to_host
@@ -84,6 +85,8 @@ class Executable:
         self.sources = [(slot, VariableSource(op, resources)) for slot, op in self.schedule.sources]
         self.clusters: dict[int, ClusterRunner] = {}
         self.hosts: dict[int, HostRunner] = {}
+        self.slow: set[int] = set()
+        """Units that may take long or block."""
         for task in self.schedule.tasks:
             device = self._device(task)
             if task.program is not None:
@@ -92,8 +95,12 @@ class Executable:
                 self.clusters[task.index] = ClusterRunner(
                     task.program, device, self._mode, traceable, label
                 )
+                if any(op.definition.slow for op in task.program.ops):
+                    self.slow.add(task.index)
             elif task.kind is Kind.HOST:
                 self.hosts[task.index] = self._host(task)
+                if task.op.definition.slow:
+                    self.slow.add(task.index)
 
     def with_state(self, session_state: SessionState) -> Executable:
         """The same executable with the random states and host ops' states of another session."""
@@ -328,7 +335,7 @@ class _Run:
         while self._error is None:
             if stack:
                 number = stack.pop()
-                if self._is_heavy(number):
+                if self._is_heavy(number, at_home):
                     heavy.append(number)
                     continue
             elif heavy and at_home:
@@ -340,14 +347,17 @@ class _Run:
             stack.extend(self._run_task(tasks[number])[::-1])
         self._hand_over(heavy)
 
-    def _is_heavy(self, number: int) -> bool:
+    def _is_heavy(self, number: int, at_home: bool) -> bool:
         runner = self._executable.clusters.get(number)
-        return runner is not None and runner.work >= HEAVY
+        if runner is not None and (runner.work >= HEAVY or (not at_home and runner.may_compile)):
+            return True
+        return number in self._executable.slow
 
     def _hand_over(self, numbers: Sequence[int]) -> None:
         for number in numbers:
             if self._enter():
-                self._executable.pool.submit(lambda number=number: self._work(number))  # type: ignore[misc]
+                pool = slow_pool() if number in self._executable.slow else self._executable.pool
+                pool.submit(lambda number=number: self._work(number))  # type: ignore[misc]
 
     def _work(self, number: int) -> None:
         """A heavy unit on a thread of the pool."""

@@ -13,6 +13,7 @@ from flowmesh.graph.operation import Operation
 from flowmesh.resources.manager import ResourceManager
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime.numpy_exec import label
+from flowmesh.runtime.pool import slow_pool
 from flowmesh.runtime.schedule import Task
 from flowmesh.runtime.step import SessionState, StepContext
 from flowmesh.runtime.values import as_output, read_only_view, to_host
@@ -107,6 +108,7 @@ class HostRunner:
             functions=self._functions,
             session=self._session,
             at_home=step.at_home,
+            spawn=slow_pool().submit,
         )
         trace = step.trace
         if trace is None:

@@ -1,4 +1,5 @@
-"""A small pool of threads for heavy units. Threads start when there is work and end when there was none for a while."""
+"""Pools of threads: a small one for heavy units, a large one for what may block. Threads start when there is work and end when
+there was none for a while."""
 
 from __future__ import annotations
 
@@ -61,8 +62,17 @@ class WorkPool:
                 _log.exception("A job of the compute pool failed")
 
 
+SLOW_THREADS = 1024
+"""How many slow units may block at a time; more wait."""
+
 _shared: dict[int, WorkPool] = {}
+_slow = WorkPool(SLOW_THREADS, "flowmesh-slow")
 _lock = threading.Lock()
+
+
+def slow_pool() -> WorkPool:
+    """The process-wide pool for what may block: files, Python functions."""
+    return _slow
 
 
 def shared_pool(threads: int = 0) -> WorkPool:
