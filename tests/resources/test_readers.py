@@ -73,10 +73,12 @@ def test_reads_wait_for_the_queue_in_order():
     assert values(third) == [b"c", b"d"]
 
 
-def test_a_bad_item_fails_one_read():
+def test_a_bad_item_fails_each_read_until_the_reader_is_reset():
     r, queue = reader(), names(b"!", b"x")
-    with pytest.raises(errors.DataLossError, match="bad item"):
-        r.read(queue).result(0)
+    for _ in range(2):  # as in TensorFlow
+        with pytest.raises(errors.DataLossError, match="bad item"):
+            r.read(queue).result(0)
+    r.reset()
     assert r.read(queue).result(0)[1] == b"x"
     empty = names()
     waiting = r.read(empty)

@@ -66,16 +66,25 @@ def test_clean_stops_are_not_raised() -> None:
         other.request_stop(3)
 
 
-def test_stragglers_are_named() -> None:
+def test_stragglers_are_named_with_the_place_where_they_are() -> None:
     coord = tf.train.Coordinator()
-    release = threading.Event()
-    slow = threading.Thread(target=release.wait, name="slow", args=(TIMEOUT,))
+    release, begun = threading.Event(), threading.Event()
+
+    def sleeps_on() -> None:
+        begun.set()
+        release.wait(TIMEOUT)
+
+    slow = threading.Thread(target=sleeps_on, name="slow")
     slow.start()
+    assert begun.wait(TIMEOUT)
     coord.register_thread(slow)
     coord.request_stop()
     try:
-        with pytest.raises(RuntimeError, match="threads still running: slow"):
+        with pytest.raises(RuntimeError, match="threads still running: slow") as caught:
             coord.join(stop_grace_period_secs=0.01)
+        place = str(caught.value).split("Thread slow is at (most recent call last):\n")[1]
+        assert place.splitlines()[0].startswith(f'  File "{__file__}", line ')
+        assert place.splitlines()[0].endswith(", in sleeps_on")
         coord.join([slow], stop_grace_period_secs=0.01, ignore_live_threads=True)
     finally:
         release.set()

@@ -187,6 +187,21 @@ def test_logging(logged: list[str]) -> None:
     assert logged.count("<['a', 'b']>") == 1
 
 
+def test_logging_by_the_name_of_an_operation(logged: list[str]) -> None:
+    train = _train()
+    tf.constant([1.5, 2.0], name="c")
+    pair = tf.constant([3, 4])
+    tf.split(pair, 2, name="two")
+    _run(1, train, tf.train.LoggingTensorHook({"loss": "c"}, every_n_iter=1))
+    assert "loss = [1.5 2. ]" in logged
+    with pytest.raises(ValueError, match="Name two is ambiguous"):
+        tf.train.LoggingTensorHook(["two"], every_n_iter=1).begin()
+    with tf.Graph().as_default():
+        other = tf.train.LoggingTensorHook({"c": pair}, every_n_iter=1)
+        with pytest.raises(ValueError, match="should have graph attribute that is equal"):
+            other.begin()
+
+
 def test_step_counter(tmp_path: Path, logged: list[str]) -> None:
     train = _train()
     _run(5, train, tf.train.StepCounterHook(every_n_steps=2, output_dir=str(tmp_path)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from flowmesh.core import errors
 from flowmesh.frontend import record_io
-from flowmesh.training import input_report
+from flowmesh.training import input_report, queue_runner
 from tests.training.input_tf import tf
 
 
@@ -176,6 +177,74 @@ def test_a_standstill_is_logged_once(graph: Any, caplog: pytest.LogCaptureFixtur
     assert len(stuck) == 1 and "mine" in stuck[0]
 
 
+def test_started_runners_look_for_a_standstill(
+    graph: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_runner, "_STILL_SECS", 0.01)
+    mine = tf.FIFOQueue(5, tf.float32, [[]], name="mine")
+    item = tf.train.batch([mine.dequeue()], 2, name="other")
+    put = mine.enqueue(1.0)
+    reported = threading.Event()
+    monkeypatch.setattr(input_report.tf_logging, "warning", lambda *args: told.append(args))
+    told: list[Any] = []
+    look = input_report.Standstill.look
+    monkeypatch.setattr(input_report.Standstill, "look", lambda self: look(self) and reported.set())
+    with tf.Session() as sess:
+        coord = tf.train.Coordinator()
+        threads = tf.train.start_queue_runners(sess, coord)
+        assert reported.wait(20)
+        sess.run(put), sess.run(put)
+        assert sess.run(item).tolist() == [1.0, 1.0]
+        coord.request_stop()
+        sess.run(mine.close(cancel_pending_enqueues=True))
+        coord.join(threads, stop_grace_period_secs=20)
+    text = told[0][0] % told[0][1:]
+    assert "stuck" in text and "Nobody is known to enqueue into mine" in text
+
+
 def test_a_graph_without_queues() -> None:
     with tf.Session() as sess:
         assert input_report.pipeline_report(sess) == "The graph has no queues."
+
+
+def _fails_at_three(value: Any) -> Any:
+    if value == 3:
+        raise ValueError("bad record")
+    return value
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_the_end_of_an_input_that_failed_says_why(stages: int) -> None:
+    number = tf.train.range_input_producer(10, num_epochs=1, shuffle=False).dequeue()
+    parsed = tf.py_func(_fails_at_three, [number], tf.int32, name="parse")
+    parsed.set_shape([])
+    batch = tf.train.batch([parsed], 2)
+    if stages == 2:
+        batch = tf.train.batch([batch], 1)
+    with tf.Session() as sess:
+        sess.run(tf.local_variables_initializer())
+        coord = tf.train.Coordinator()
+        threads = tf.train.start_queue_runners(sess, coord)
+        with pytest.raises(errors.OutOfRangeError) as end:
+            while True:
+                sess.run(batch)
+        assert "is closed and has insufficient elements" in end.value.message
+        reason = "Its input had failed: InvalidArgumentError: ValueError: bad record (node parse)"
+        assert reason in end.value.message
+        with pytest.raises(errors.InvalidArgumentError) as cause:
+            coord.join(threads, stop_grace_period_secs=20)
+        assert "in _fails_at_three\n" in cause.value.message
+
+
+def test_the_ordinary_end_of_an_input_names_no_failure() -> None:
+    batch = tf.train.batch([tf.train.range_input_producer(4, num_epochs=1).dequeue()], 2)
+    with tf.Session() as sess:
+        sess.run(tf.local_variables_initializer())
+        coord = tf.train.Coordinator()
+        threads = tf.train.start_queue_runners(sess, coord)
+        sess.run(batch), sess.run(batch)
+        with pytest.raises(errors.OutOfRangeError) as end:
+            sess.run(batch)
+        assert "had failed" not in end.value.message
+        coord.request_stop()
+        coord.join(threads, stop_grace_period_secs=20)

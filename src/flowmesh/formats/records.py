@@ -107,7 +107,7 @@ class RecordReader:
             raise self._loss("truncated record")
         record = body[:length]
         if masked_crc32c(record) != _FOOTER.unpack_from(body, length)[0]:
-            raise self._loss("corrupted record")
+            raise self._loss("corrupted record", _HEADER.size)
         self.offset += _HEADER.size + len(body)
         return record
 
@@ -152,8 +152,8 @@ class RecordReader:
         elif len(self._take(offset)) < offset:
             raise self._loss("truncated record")
 
-    def _loss(self, what: str) -> DataLossError:
-        return DataLossError(None, None, f"{what} at {self.offset} in {self.path}")
+    def _loss(self, what: str, further: int = 0) -> DataLossError:
+        return DataLossError(None, None, f"{what} at {self.offset + further} in {self.path}")
 
 
 def read_records(path: str, compression: str = "", offset: int = 0) -> Iterator[bytes]:

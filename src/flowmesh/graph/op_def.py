@@ -98,6 +98,9 @@ class HostContext:
     step_id: int
     cancellation: CancellationManager
     state: dict[Any, Any]
+    """Of this node; it lives as long as the session."""
+    session: dict[Any, Any] = field(default_factory=dict)
+    """Shared by all host ops of the session on this task."""
     files: Any = None
     log: Callable[[str], None] = field(default=lambda text: None)
     functions: Any = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import traceback
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -87,7 +88,12 @@ def _spelled(name: str) -> str:
 
 def _mapped(error: Exception, token: str) -> Exception:
     """The error of a step for an exception of the function, by TensorFlow's table."""
-    text = f"{type(error).__name__}: {error}\n(in the Python function behind {token})"
+    calls = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+    where = "".join(traceback.format_list(calls)).rstrip()
+    text = (
+        f"{type(error).__name__}: {error}\n(in the Python function behind {token})\n"
+        f"Traceback (most recent call last):\n{where}"
+    )
     kinds: list[tuple[Any, Any]] = [
         ((TypeError, ValueError), errors.InvalidArgumentError),
         (StopIteration, errors.OutOfRangeError),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -17,6 +18,7 @@ from flowmesh.ops import philox
 from flowmesh.resources.manager import Resource
 from flowmesh.resources.messages import dtype_string, shape_string
 from flowmesh.resources.queues import (
+    SESSION_FAILURE,
     FIFOQueue,
     PaddingFIFOQueue,
     PriorityQueue,
@@ -25,6 +27,7 @@ from flowmesh.resources.queues import (
 )
 
 _private_numbers = itertools.count()
+_STOPS_WITHIN_SECS = 30.0  # between a failure and the stop of the pipeline that it causes
 _WORDS_AT_ONCE = 64  # blocks of four random words
 
 
@@ -297,6 +300,7 @@ class _Enqueue(_QueueOp, abstract=True):
     Tcomponents = Attr("list(type)", minimum=1)
     timeout_ms = Attr("int", -1)
     many = False
+    fills_queue = True  # the runtime tells the queue when a step that was to fill it fails
 
     def infer(self, ctx: Any, handle: TensorShape, components: Sequence[TensorShape]) -> tuple[()]:
         return ()
@@ -348,8 +352,18 @@ class _Close(_QueueOp, abstract=True):
 
     def run(self, ctx: Any, handle: Any) -> Any:  # type: ignore[override]
         queue = self._queue(handle)
-        closed = queue.close(self.attrs["cancel_pending_enqueues"], ctx.cancellation)
+        cancel = self.attrs["cancel_pending_enqueues"]
+        if cancel and not queue.failure:
+            self._tell_failure(ctx, queue)
+        closed = queue.close(cancel, ctx.cancellation)
         return mapped(closed, lambda _: None)
+
+    @staticmethod
+    def _tell_failure(ctx: Any, queue: Queue) -> None:
+        """A pipeline that is stopped as a whole after a failure: all its queues know the reason."""
+        reason, at = ctx.session.get(SESSION_FAILURE, ("", 0.0))
+        if reason and time.monotonic() - at < _STOPS_WITHIN_SECS:
+            queue.note_failure(reason)
 
 
 class _Size(_QueueOp, abstract=True):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -62,16 +64,20 @@ def _fixed_length(
     item: bytes, header: int, size: int, footer: int, hop: int, encoding: str
 ) -> Iterator[Record]:
     path = os.fsdecode(item)
-    with file_errors(path), open(path, "rb") as file:
-        data = file.read()
-    if encoding == "ZLIB":
-        try:
-            data = zlib.decompress(data)
-        except zlib.error as error:
-            raise errors.DataLossError(None, None, f"{path}: {error}") from error
-    starts = range(header, len(data) - footer - size + 1, hop or size)
-    for number, start in enumerate(starts):
-        yield b"%s:%d" % (item, number), data[start : start + size]
+    with file_errors(path), open(path, "rb") as stored:
+        file: BinaryIO = stored
+        if encoding == "ZLIB":
+            try:
+                file = io.BytesIO(zlib.decompress(stored.read()))
+            except zlib.error as error:
+                raise errors.DataLossError(None, None, f"{path}: {error}") from error
+        length = file.seek(0, os.SEEK_END)
+        if length < header:
+            raise errors.OutOfRangeError(None, None, f"reached end of file in the header of {path}")
+        starts = range(header, length - footer - size + 1, hop or size)
+        for number, start in enumerate(starts):
+            file.seek(start)
+            yield b"%s:%d" % (item, number), file.read(size)
 
 
 # -- sources ---------------------------------------------------------------------------------------------
@@ -92,16 +98,19 @@ class _Source(OpDef, abstract=True):
         if not shared:
             reader: Reader | None = ctx.state.get("reader")
             if reader is None:
-                made = Reader(private_name(ctx.name), self._opener(), self.one_record)
-                reader = ctx.state.setdefault("reader", made)
+                reader = ctx.state.setdefault("reader", self._make(private_name(ctx.name)))
             return reader
         found: Reader = ctx.resources.lookup_or_create(
             self.attrs["container"].decode() or ctx.container,
             shared,
             Reader,
-            lambda: Reader(shared, self._opener(), self.one_record),
+            lambda: self._make(shared),
         )
         return found
+
+    def _make(self, name: str) -> Reader:
+        label = self.op_type.removesuffix("V2")
+        return Reader(name, self._opener(), self.one_record, label)
 
     def _opener(self) -> Callable[[bytes], Iterator[Record]]:
         raise NotImplementedError
@@ -272,9 +281,8 @@ class _RestoreState(_ReaderOp, abstract=True):
             reader.set_state(_decode_state(data))
         except varint.MalformedError:
             text = data.decode("utf-8", "backslashreplace")
-            raise _invalid(
-                f"Could not parse state for IdentityReader '{reader.name}': {text}"
-            ) from None
+            node = re.sub(r"^_\d+_", "", reader.name)
+            raise _invalid(f"Could not parse state for {reader.label} '{node}': {text}") from None
 
 
 def _encode_state(state: State) -> bytes:

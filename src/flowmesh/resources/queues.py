@@ -28,6 +28,11 @@ Element: TypeAlias = tuple[Any, ...]
 Progress: TypeAlias = Literal["none", "some", "done"]
 
 _UNBOUNDED = 2**31 - 1
+FAILED_BEFORE = "Its input had failed: "
+"""How the message of a queue that was closed after a failure goes on; the reason follows."""
+SESSION_FAILURE = "queue failure"
+"""Where a session keeps the last such reason, and when that was (`time.monotonic`)."""
+_FORGIVEN_AFTER = 1000  # enqueues that went well, after which an earlier failure explains nothing
 
 
 @dataclass(eq=False)
@@ -68,6 +73,8 @@ class Queue(Resource):
     type_name = "N10tensorflow14QueueInterfaceE"
     label: ClassVar[str] = "Queue"
     """What messages call the class."""
+    single_label: ClassVar[str] = "Queue"
+    """The same in messages about single elements."""
 
     def __init__(
         self,
@@ -83,6 +90,8 @@ class Queue(Resource):
         self._lock = threading.Lock()
         self._closed = False
         self._held = 0  # bytes, those of waiting enqueues too
+        self._failure = ""  # why an enqueue failed lately
+        self._enqueued_since = 0
         self._enqueues: deque[_Attempt] = deque()
         self._dequeues: deque[_Attempt] = deque()
         if self.shapes is not None and len(self.shapes) != len(self.component_types):
@@ -185,6 +194,17 @@ class Queue(Resource):
         done: Future[None] = Future()
         done.set_result(None)
         return done
+
+    def note_failure(self, reason: str) -> None:
+        """Remembers why a step failed that was to add elements: told to who finds the queue closed and empty."""
+        with self._lock:
+            if not self._closed:
+                self._failure, self._enqueued_since = reason, 0
+
+    @property
+    def failure(self) -> str:
+        """The reason that is remembered, or ""."""
+        return self._failure
 
     def release(self) -> None:
         """Closes the queue and fails everything that waits on it."""
@@ -355,6 +375,9 @@ class Queue(Resource):
             self._push(elements[count])
             count += 1
         if count == len(elements):
+            self._enqueued_since += 1
+            if self._failure and self._enqueued_since > _FORGIVEN_AFTER:
+                self._failure = ""
             return "done"
         attempt.elements = elements[count:]
         return "some" if count else "none"
@@ -377,8 +400,10 @@ class Queue(Resource):
                 attempt.error = errors.OutOfRangeError(
                     None,
                     None,
-                    f"{self.label} '{self.name}' is closed and has insufficient elements "
-                    f"(requested {missing}, current size {size})",
+                    f"{self.single_label if attempt.single else self.label} '{self.name}' "
+                    "is closed and has insufficient elements "
+                    f"(requested {missing}, current size {size})"
+                    + (f". {FAILED_BEFORE}{self._failure}" if self._failure else ""),
                 )
                 return "done"
             size = missing = attempt.wanted = self._count()
@@ -425,7 +450,7 @@ def _cancelled(kind: str) -> errors.CancelledError:
 class FIFOQueue(Queue):
     """First in, first out."""
 
-    label = "FIFOQueue"
+    label = single_label = "FIFOQueue"
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -450,6 +475,9 @@ class PaddingFIFOQueue(FIFOQueue):
     Sizes that are unknown in `shapes` may differ between elements.
     """
 
+    label = "PaddingFIFOQueue"
+    single_label = "FIFOQueue"
+
     def _batch(self, elements: list[Element]) -> tuple[Any, ...]:
         if not elements:
             return super()._batch(elements)
@@ -472,7 +500,7 @@ def _stack_padded(arrays: Sequence[Any], dtype: DType) -> Any:
 class RandomShuffleQueue(Queue):
     """Takes elements out at random, leaving `min_after_dequeue` of them to choose from while it is open."""
 
-    label = "RandomShuffleQueue"
+    label = single_label = "RandomShuffleQueue"
 
     def __init__(
         self,
@@ -511,7 +539,7 @@ class RandomShuffleQueue(Queue):
 class PriorityQueue(Queue):
     """Takes the element with the smallest first component (an int64 scalar) out first; equals in order of arrival."""
 
-    label = "PriorityQueue"
+    label = single_label = "PriorityQueue"
 
     def __init__(
         self,

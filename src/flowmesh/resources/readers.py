@@ -49,12 +49,15 @@ class Reader(Resource):
 
     type_name = "N10tensorflow15ReaderInterfaceE"
 
-    def __init__(self, name: str, open_work: OpenWork, one_record: bool = False):
+    def __init__(
+        self, name: str, open_work: OpenWork, one_record: bool = False, label: str = "Reader"
+    ):
         """`open_work(item)` starts on a work item and yields its (key, value) records.
 
-        With `one_record` an item is complete once its only record is out.
+        With `one_record` an item is complete once its only record is out. `label` is what messages call the class.
         """
         self.name = name
+        self.label = label
         self._open = open_work
         self._one_record = one_record
         self._files: FilePolicy | None = None
@@ -63,6 +66,7 @@ class Reader(Resource):
         self._line: deque[_Request] = deque()
         self._serving = False
         self._work: Iterator[Record] | None = None
+        self._broken: Exception | None = None  # what reading on in the work item ends with
         self._produced = 0
         self._started = 0
         self._completed = 0
@@ -123,7 +127,7 @@ class Reader(Resource):
     def set_state(self, state: State) -> None:
         """Goes on from where `state` was taken, with the next work item."""
         with self._lock:
-            self._work = None
+            self._work = self._broken = None
             self._started, self._completed, self._produced, self._item = state
 
     def release(self) -> None:
@@ -189,7 +193,7 @@ class Reader(Resource):
                 self._start_work(pending.result())
                 continue
             while len(request.records) < limit:
-                record = next(work, None)
+                record = self._next(work)
                 if record is None:
                     break
                 request.records.append(record)
@@ -200,6 +204,22 @@ class Reader(Resource):
                     self._completed += 1
             if len(request.records) >= limit:
                 return True
+
+    def _next(self, work: Iterator[Record]) -> Record | None:
+        """The next record, None at the end. A work item that cannot be read fails each read again until `reset`: nothing of it
+        is passed over silently. An item that cannot be opened is given up, except by readers of whole items.
+        """
+        if self._broken is not None:
+            raise errors.make(errors.from_exception(self._broken).error_code, str(self._broken))
+        try:
+            return next(work, None)
+        except Exception as error:
+            with self._lock:
+                if self._one_record or isinstance(error, errors.DataLossError):
+                    self._broken = error
+                else:
+                    self._work = None
+            raise
 
     def _resume(self, request: _Request, done: Future[Any]) -> None:
         try:
@@ -219,15 +239,13 @@ class Reader(Resource):
         work = self._open(item)
         with self._lock:
             self._started += 1
-            self._work, self._item = work, item
+            self._work, self._item, self._broken = work, item, None
 
     def _finish(self, request: _Request, error: Exception | None) -> None:
         with self._lock:
             self._line.popleft()
             if error is None:
                 self._produced += len(request.records)
-            else:
-                self._work = None
         if request.cancellation is not None and request.token is not None:
             request.cancellation.deregister(request.token)
         if error is not None:

@@ -31,6 +31,7 @@ from flowmesh.runtime.functions import FunctionLibrary
 from flowmesh.runtime.host_ops import HostRunner, VariableSource
 from flowmesh.runtime.numpy_exec import label
 from flowmesh.runtime.pool import WorkPool, shared_pool, slow_pool
+from flowmesh.runtime.queue_failures import tell_queues
 from flowmesh.runtime.schedule import Task, make_schedule
 from flowmesh.runtime.step import SessionState, StepContext
 from flowmesh.runtime.values import DEAD, read_only_view, to_host
@@ -101,6 +102,10 @@ class Executable:
                 self.hosts[task.index] = self._host(task)
                 if task.op.definition.slow:
                     self.slow.add(task.index)
+        self.fillers = [
+            task for task in self.schedule.tasks if getattr(task.op.definition, "fills_queue", 0)
+        ]
+        """The enqueues, whose queues are told when a run fails."""
 
     def with_state(self, session_state: SessionState) -> Executable:
         """The same executable with the random states and host ops' states of another session."""
@@ -270,6 +275,7 @@ class _Run:
                 return
             self._error = error
             self._running += 1  # the end waits until the step has been cancelled
+        tell_queues(self._executable, self._slots, self._step, error)
         self._step.rendezvous.abort(error)
         self._step.cancellation.cancel(error)
         self._leave()

@@ -32,6 +32,7 @@ class SessionState:
         self._implicit: dict[str, ImplicitState] = {}
         self._node_state: dict[str, dict[Any, Any]] = {}
         self._closing: list[Callable[[], None]] = []
+        self.shared: dict[Any, Any] = {}
 
     def implicit(self, op: Operation) -> ImplicitState:
         """The implicit state of `op`, made on first use."""

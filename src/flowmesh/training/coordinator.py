@@ -6,6 +6,7 @@ import contextlib
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -15,6 +16,7 @@ from flowmesh.core.platform import tf_logging
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 _POLL_SECS = 0.05
+_STACK_CALLS = 12  # of a thread that does not stop: enough to see what it waits in
 
 
 class Coordinator:
@@ -100,7 +102,8 @@ class Coordinator:
         """Waits for the threads (those given and those registered) to end.
 
         They may run until a stop is requested, and then `stop_grace_period_secs` more. Raises the exception that a thread
-        reported, else RuntimeError when threads are still running then, unless `ignore_live_threads`.
+        reported, else RuntimeError when threads are still running then, unless `ignore_live_threads`. Either way the threads
+        that did not stop are named, with the place where each of them is.
         """
         with self._lock:
             waited = list(self._registered_threads.union(threads or ()))
@@ -113,14 +116,16 @@ class Coordinator:
         for thread in waited:
             if thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
-        stragglers = [t.name for t in waited if t.is_alive()]
+        stragglers = [t for t in waited if t.is_alive()]
+        message = _still_running(stragglers) if stragglers else ""
         with self._lock:
             self._joined = True
             self._registered_threads = set()
             if self._exc_info_to_raise is not None:
+                if message:
+                    tf_logging.warning("%s", message)
                 raise self._exc_info_to_raise[1]
-            if stragglers:
-                message = "Coordinator stopped with threads still running: " + " ".join(stragglers)
+            if message:
                 if not ignore_live_threads:
                     raise RuntimeError(message)
                 tf_logging.info("%s", message)
@@ -135,6 +140,20 @@ class Coordinator:
         with self._lock:
             if self._exc_info_to_raise is not None:
                 raise self._exc_info_to_raise[1]
+
+
+def _still_running(threads: Sequence[threading.Thread]) -> str:
+    """Which threads did not stop, and where each of them is."""
+    frames = sys._current_frames()
+    parts = ["Coordinator stopped with threads still running: " + " ".join(t.name for t in threads)]
+    for thread in threads:
+        frame = frames.get(thread.ident or 0)
+        if frame is None:
+            continue  # it has ended meanwhile
+        calls = [f for f in traceback.extract_stack(frame) if f.filename != threading.__file__]
+        where = "".join(traceback.format_list(calls[-_STACK_CALLS:])).rstrip()
+        parts.append(f"Thread {thread.name} is at (most recent call last):\n{where}")
+    return "\n".join(parts)
 
 
 class LooperThread(threading.Thread):

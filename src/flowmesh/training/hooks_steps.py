@@ -240,6 +240,28 @@ class FeedFnHook(SessionRunHook):
         return SessionRunArgs(fetches=None, feed_dict=self.feed_fn())
 
 
+def _tensor_of(element: Any) -> Any:
+    """The tensor that a name means ("loss" is "loss:0"), or the graph element itself.
+
+    Raises ValueError for an element of another graph and for the name of an operation with several outputs.
+    """
+    graph = get_default_graph()
+    if not isinstance(element, str):
+        if getattr(element, "graph", None) is not graph:
+            raise ValueError(
+                f"Passed {element} should have graph attribute that is equal to current graph {graph}."
+            )
+        return element
+    if ":" in element:
+        return graph.as_graph_element(element)
+    found = graph.as_graph_element(element + ":0")
+    if len(found.op.outputs) > 1:
+        raise ValueError(
+            f"Name {element} is ambiguous, as this `Operation` has multiple outputs (at least 2)."
+        )
+    return found
+
+
 class LoggingTensorHook(SessionRunHook):
     """Logs tensors (names, tensors, or a dict from tags to them) every `every_n_iter` steps of this session or
     `every_n_secs` seconds, and at the end with `at_end`; `formatter` makes the line from the dict of values.
@@ -282,10 +304,7 @@ class LoggingTensorHook(SessionRunHook):
         """Finds the tensors in the default graph."""
         self._timer.reset()
         self._iter_count = 0
-        self._current_tensors = {
-            tag: get_default_graph().as_graph_element(tensor)
-            for tag, tensor in self._tensors.items()
-        }
+        self._current_tensors = {tag: _tensor_of(tensor) for tag, tensor in self._tensors.items()}
 
     def before_run(self, run_context: Any) -> SessionRunArgs | None:
         """Asks for the tensors when it is time."""

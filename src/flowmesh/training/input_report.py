@@ -233,8 +233,35 @@ def _text(states: list[QueueState]) -> str:
     return "\n".join(lines)
 
 
+class Standstill:
+    """Logs a `pipeline_report`, once, when the pipeline is stuck and its runners did nothing between two looks.
+
+    `start_queue_runners` looks once a minute; a `PipelineWatch` is for programs that fill their queues otherwise.
+    """
+
+    def __init__(self, sess: Any) -> None:
+        self._sess = sess
+        self._before: Any = None
+        self._reported = False
+
+    def look(self) -> bool:
+        """Compares with the last look; returns whether a standstill was reported now."""
+        runners = self._sess.graph.get_collection(GraphKeys.QUEUE_RUNNERS)
+        now = [getattr(runner, "enqueued", 0) for runner in runners]
+        still, self._before = now == self._before, now
+        if not still:
+            self._reported = False
+        if not still or self._reported:
+            return False
+        states = pipeline_states(self._sess)
+        if is_stuck(states):
+            self._reported = True
+            tf_logging.warning("The input pipeline is stuck. %s", _text(states))
+        return self._reported
+
+
 class PipelineWatch(LooperThread):
-    """Logs a `pipeline_report` when the pipeline is stuck and no queue has changed for `after_secs` seconds.
+    """Looks for a standstill every `after_secs` seconds.
 
         watch = PipelineWatch(sess, coord, after_secs=60)
         watch.start()
@@ -245,18 +272,8 @@ class PipelineWatch(LooperThread):
     def __init__(self, sess: Any, coord: Coordinator, after_secs: float = 60.0) -> None:
         super().__init__(coord, after_secs)
         self.name = "PipelineWatch"
-        self._sess = sess
-        self._before: list[Any] | None = None
-        self._reported = False
+        self._standstill = Standstill(sess)
 
     def run_loop(self) -> None:
-        """Compares the sizes with those of the last turn."""
-        states = pipeline_states(self._sess)
-        now = [(s.name, s.size, s.closed, len(s.threads)) for s in states]
-        still = now == self._before
-        self._before = now
-        if not still:
-            self._reported = False
-        elif is_stuck(states) and not self._reported:
-            self._reported = True
-            tf_logging.warning("The input pipeline is stuck. %s", _text(states))
+        """One look."""
+        self._standstill.look()

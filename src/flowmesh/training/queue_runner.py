@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
 import weakref
@@ -16,6 +17,9 @@ from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.graph import get_default_graph
 from flowmesh.proto import queue_runner_pb2
 from flowmesh.training.coordinator import Coordinator
+from flowmesh.training.input_report import Standstill
+
+_STILL_SECS = 60.0  # between two looks whether the pipeline stands still
 
 
 class QueueRunner:
@@ -52,6 +56,9 @@ class QueueRunner:
         self._lock = threading.Lock()
         self._runs_per_session: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._exceptions_raised: list[BaseException] = []
+        self._standstill: Standstill | None = None
+        self.enqueued = 0
+        """How many runs of the enqueue operations have ended well: whether the runner moves."""
 
     def _init_from_proto(self, message: Any, import_scope: str | None) -> None:
         graph = get_default_graph()
@@ -140,6 +147,7 @@ class QueueRunner:
             while coord is None or not coord.should_stop():
                 try:
                     enqueue()
+                    self.enqueued += 1
                 except self._closed_types:
                     ended = True
                     self._end_one(sess)
@@ -167,7 +175,10 @@ class QueueRunner:
                 tf_logging.info("Ignored exception: %s", error)
 
     def _close_on_stop(self, sess: Any, cancel_op: Any, coord: Coordinator) -> None:
-        coord.wait_for_stop()
+        while not coord.wait_for_stop(timeout=_STILL_SECS):
+            if self._standstill is not None:
+                with contextlib.suppress(Exception):  # a report is no reason to fail
+                    self._standstill.look()
         try:
             sess.run(cancel_op)
         except Exception as error:
@@ -225,6 +236,9 @@ def start_queue_runners(
 ) -> list[threading.Thread]:
     """Starts the threads of all queue runners of a graph, and returns them (TensorFlow: `tf.train.start_queue_runners`).
 
+    With a coordinator, a pipeline that comes to a standstill (nobody enqueues, everybody waits) is logged once, with who waits for
+    what.
+
     Raises ValueError without a session, TypeError for what is none.
     """
     if sess is None:
@@ -245,6 +259,8 @@ def start_queue_runners(
             "call to this deprecated function.",
             stacklevel=2,
         )
+    if runners and start and coord is not None:
+        runners[0]._standstill = Standstill(sess)  # its thread waits for the stop anyway
     with sess.graph.as_default():
         threads = []
         for runner in get_default_graph().get_collection(collection):

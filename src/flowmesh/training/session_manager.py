@@ -229,11 +229,13 @@ class SessionManager:
             return None
         message = self._not_ready(self._ready_for_local_init_op, sess)
         if message is None:
+            tf_logging.info("Running local_init_op.")
             sess.run(
                 self._local_init_op,
                 feed_dict=self._local_init_feed_dict,
                 options=self._local_init_run_options,
             )
+            tf_logging.info("Done running local_init_op.")
         return message
 
     def _not_ready(self, op: Any, sess: Any) -> str | None:
