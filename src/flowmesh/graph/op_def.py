@@ -98,15 +98,12 @@ class HostContext:
     step_id: int
     cancellation: CancellationManager
     state: dict[Any, Any]
-    """Of this node; it lives as long as the session."""
-    session: dict[Any, Any] = field(default_factory=dict)
-    """Shared by all host ops of the session on this task."""
     files: Any = None
     log: Callable[[str], None] = field(default=lambda text: None)
     functions: Any = None
     """`prepare(ref, device, shapes)` gives the functions that the op's attrs name (`runtime/functions.py`)."""
     session: Any = None
-    """What the session keeps: `on_close(callback)`."""
+    """What the session keeps: `on_close(callback)`, `shared` (a dict of all host ops of the session on this task)."""
     at_home: bool = True
     """Whether this thread may do heavy work, rather than go back to what it was woken for."""
     spawn: Callable[[Callable[[], None]], None] = field(default=lambda work: work())

@@ -361,7 +361,8 @@ class _Close(_QueueOp, abstract=True):
     @staticmethod
     def _tell_failure(ctx: Any, queue: Queue) -> None:
         """A pipeline that is stopped as a whole after a failure: all its queues know the reason."""
-        reason, at = ctx.session.get(SESSION_FAILURE, ("", 0.0))
+        shared = ctx.session.shared if ctx.session is not None else {}
+        reason, at = shared.get(SESSION_FAILURE, ("", 0.0))
         if reason and time.monotonic() - at < _STOPS_WITHIN_SECS:
             queue.note_failure(reason)
 

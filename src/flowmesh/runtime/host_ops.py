@@ -103,7 +103,6 @@ class HostRunner:
             step_id=step.step_id,
             cancellation=step.cancellation,
             state=self._session.node_state(op.name),
-            session=self._session.shared,
             files=self._files,
             log=self._log,
             functions=self._functions,
