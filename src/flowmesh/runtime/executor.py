@@ -102,10 +102,11 @@ class Executable:
                 self.hosts[task.index] = self._host(task)
                 if task.op.definition.slow:
                     self.slow.add(task.index)
-        self.fillers = [
-            task for task in self.schedule.tasks if getattr(task.op.definition, "fills_queue", 0)
-        ]
+
+    @property
+    def fillers(self) -> list[Task]:
         """The enqueues, whose queues are told when a run fails."""
+        return [t for t in self.schedule.tasks if getattr(t.op.definition, "fills_queue", False)]
 
     def with_state(self, session_state: SessionState) -> Executable:
         """The same executable with the random states and host ops' states of another session."""

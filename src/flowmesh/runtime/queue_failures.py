@@ -24,13 +24,14 @@ def tell_queues(
     executable: Executable, slots: Sequence[Any], step: StepContext, error: OpError
 ) -> None:
     """Notes `error` on the queues that the run was to fill."""
-    if not executable.fillers or error.error_code in _ORDINARY:
+    fillers = () if error.error_code in _ORDINARY else executable.fillers
+    if not fillers:
         return
     reason = _reason(error)
     if reason is None:
         return
     executable.session_state.shared[SESSION_FAILURE] = reason, time.monotonic()
-    for task in executable.fillers:
+    for task in fillers:
         with contextlib.suppress(Exception):  # the queue may be on another task, or never be made
             queue = _queue_of(executable, task, slots, step)
             if queue is not None:
