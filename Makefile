@@ -11,7 +11,8 @@ help:
 	@echo "make test    all tests, the linter and the type checker"
 	@echo "make interop real TensorFlow 1.15 and 2 against Flowmesh, both ways (installs them, each in an environment of its own)"
 	@echo "make check   linter and type checker only"
-	@echo "make bench   benchmarks"
+	@echo "make bench   benchmarks beside TensorFlow, PyTorch and JAX (installs them, each in an environment of its own);"
+	@echo "             ROWS='softmax_regression ...' for some, CHECK=1 to compare with the recorded ratios"
 	@echo "make clean   remove what these commands made"
 
 $(STAMP): pyproject.toml
@@ -53,8 +54,12 @@ format: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz --inputs 100000
 
-bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks
+$(VENV)/.bench: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
+	@touch $@
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks $(ROWS) $(if $(CHECK),--check)
 
 clean:
 	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache build dist src/*.egg-info run

@@ -4,7 +4,7 @@ python -m benchmarks.cluster                      all rows
 python -m benchmarks.cluster scalar mlp           some rows
 python -m benchmarks.cluster --no-write           print only
 
-Both sides stay alive and take turns (A B A B ...), so that a machine that slows down slows both. FLOWMESH_BENCH_TF115 names a Python
+Both sides stay alive and take turns (A B A B ...), so that a machine that slows down slows both. FLOWMESH_TF115 names a Python
 that has TensorFlow 1.15; without it one is installed, and without that only Flowmesh is measured.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import socket
@@ -9,8 +10,9 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 
-START_SECONDS = 180
+START_SECONDS = 300
 
 
 def free_ports(count: int) -> list[int]:
@@ -20,6 +22,11 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def _environment() -> dict[str, str]:
+    """This one's; byte code may be written, as it is when a package is installed."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 class Process:
@@ -32,7 +39,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **(environment or {})},
+            env=_environment() | dict(environment or {}),
         )
         self._lines: queue.Queue[str] = queue.Queue()
         self._errors: list[str] = []
@@ -58,10 +65,17 @@ class Process:
             raise RuntimeError(f"the process ended: {''.join(self._errors)[-800:]}")
         return line
 
-    def ready(self) -> None:
-        """Waits for the child to say that it is; RuntimeError, with its last words, when it ends instead."""
-        while not self._line(START_SECONDS).startswith("ready"):
-            pass
+    def ready(self) -> dict[str, Any] | None:
+        """Waits for the child to say that it is, and gives what it says besides; None when it has nothing to run.
+
+        RuntimeError, with its last words, when it ends instead.
+        """
+        while True:
+            line = self._line(START_SECONDS)
+            if line.startswith("skipped"):
+                return None
+            if line.startswith("ready"):
+                return json.loads(line[5:]) if "{" in line else {}
 
     def tell(self, steps: int) -> None:
         """Has it run so many steps."""

@@ -1,26 +1,45 @@
-"""Measures a row: all sides stay alive and take turns (A B A B ...), so that a machine that slows down slows all of them."""
+"""Measures a row: all sides stay alive and take turns (A B A B ...), so that a machine that slows down slows all of them.
+
+A row is a module in `rows/` with a `TITLE`, `build(tf)` and, where there is one to compare with, `build_jax()` and `build_torch()`; each returns a
+step. It may have
+
+* `TABLE`: the table that it stands in (see `results.TABLES`);
+* `GATES`: the ratios to reach, by peer: the name of a side, "tf" (the faster TensorFlow), "best" (the fastest peer of all), or another variant of
+  Flowmesh ("flowmesh one device"); `LIMIT`: seconds that Flowmesh may take;
+* `UNIT` and `PER_STEP`: what a step does how many of, for figures as rates; a step may say the number itself (`step.count`);
+* `VARIANTS`: by side the arguments that `build` is to be called with, each a process of its own. A peer is compared by its fastest; Flowmesh by `MAIN`,
+  the first if there is none;
+* `AGREE`: the relative difference that the values of `step.value()` may have between TensorFlow sides; 0 is equal bits;
+* `WARM_UP` and `WARM_SECONDS`: steps before measuring, and after which time to stop them; `ROUNDS`, `ROUND_SECONDS`;
+* `ONCE`: "process" measures from the start of the process to the end of its first step, "step" the first step alone; every round is a new process;
+* `environment(side, folder)`: environment variables, with a folder that is empty at the start of a round of such a row.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import statistics
-import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import Side
+from benchmarks.processes import Process
 
-ROWS = Path(__file__).parent / "rows"
-ROUND_SECONDS = 0.5
-START_SECONDS = 300
+FOLDER = Path(__file__).parent
+ROWS = FOLDER / "rows"
+ROUND_SECONDS = 0.4
+ROUNDS = 5
+TENSORFLOWS = ("tf115", "tf2")
 
 
 @dataclass
 class Measured:
-    """A row's figures: seconds per iteration of every round, by side."""
+    """A row's figures: seconds of every round for one unit, by side ("jax") and variant ("jax NCHW")."""
 
     row: str
     title: str
@@ -29,21 +48,51 @@ class Measured:
     skipped: set[str] = field(default_factory=set)
     """Sides that the row has no program for."""
     gates: dict[str, float] = field(default_factory=dict)
-    """The ratios that the row must reach, by peer ("tf": the faster TensorFlow)."""
+    """The ratios that the row must reach, by peer (see the module's text)."""
+    table: str = "steps"
+    unit: str = ""
+    limit: float = 0.0
+    main: str = "flowmesh"
+    """Which of Flowmesh's variants is compared."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Sides that did not run, and why."""
+    wrong: list[str] = field(default_factory=list)
+    """Values that do not agree."""
+    date: str = ""
 
     def median(self, side: str) -> float:
-        """Median seconds of one iteration."""
+        """Median seconds of one unit."""
         return statistics.median(self.seconds[side])
+
+    def best(self, side: str) -> str | None:
+        """The fastest variant of a side; None when it was not measured."""
+        found = [s for s in self.seconds if s == side or s.split(" ")[0] == side]
+        if side == "flowmesh":
+            return self.main if self.main in self.seconds else None
+        return min(found, key=self.median, default=None)
 
     def ratio(self, peer: str) -> float:
         """How many times faster than `peer`: the median of the ratios of neighbouring rounds."""
-        ours, theirs = self.seconds["flowmesh"], self.seconds[peer]
+        peer = self.best(peer) or peer
+        ours, theirs = self.seconds[self.main], self.seconds[peer]
         return statistics.median(b / a for a, b in zip(ours, theirs))
+
+    def peers(self) -> list[str]:
+        """The peers that were measured."""
+        names = [s.split(" ")[0] for s in self.seconds]
+        return sorted(set(names) - {"flowmesh"})
 
     def gate_ratio(self, gate: str) -> float | None:
         """The ratio that a gate is about; None when the peer was not measured."""
-        peers = ("tf115", "tf2") if gate == "tf" else (gate,)
-        ratios = [self.ratio(p) for p in peers if p in self.seconds and "flowmesh" in self.seconds]
+        if self.main not in self.seconds:
+            return None
+        if gate.startswith("flowmesh "):
+            if gate not in self.seconds:
+                return None
+            pairs = zip(self.seconds[self.main], self.seconds[gate])
+            return statistics.median(b / a for a, b in pairs)
+        wanted: Sequence[str] = {"tf": TENSORFLOWS, "best": self.peers()}.get(gate, (gate,))
+        ratios = [self.ratio(p) for p in wanted if self.best(p)]
         return min(ratios, default=None)
 
 
@@ -53,7 +102,9 @@ def row_names() -> list[str]:
 
 
 def row_module(name: str) -> Any:
-    """The module of a row, for its title."""
+    """The module of a row."""
+    if str(FOLDER) not in sys.path:
+        sys.path.append(str(FOLDER))  # for the networks that rows share
     spec = importlib.util.spec_from_file_location(name, ROWS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -61,70 +112,140 @@ def row_module(name: str) -> Any:
     return module
 
 
-class _Process:
-    """A side's process for one row."""
+@dataclass(frozen=True)
+class _Runner:
+    """One side and variant of a row."""
 
-    def __init__(self, side: Side, row: str) -> None:
-        self.side = side
-        self.process = subprocess.Popen(
-            [*side.command, row, *side.options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+    side: Side
+    row: str
+    variant: str | None
+    module: Any
+
+    @property
+    def name(self) -> str:
+        return self.side.name if self.variant is None else f"{self.side.name} {self.variant}"
+
+    def start(self, folder: str = "") -> Process:
+        environment = getattr(self.module, "environment", None)
+        options = () if self.variant is None else (self.variant,)
+        return Process(
+            [*self.side.command, self.row, self.side.api, *options],
+            environment(self.side.name, folder) if environment else None,
         )
 
-    def ready(self) -> dict[str, Any] | None:
-        """Waits until the program is built and warm; None when the row has nothing for this side, RuntimeError with its last
-        words when it fails."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("ready "):
-                return json.loads(line[6:])
-            if line.startswith("skipped"):
-                return None
-        _, errors = self.process.communicate(timeout=START_SECONDS)
-        raise RuntimeError(f"{self.side.title} failed: {errors[-800:]}")
 
-    def run(self, iterations: int) -> float:
-        """Seconds for so many iterations."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(f"{iterations}\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
-
-    def close(self) -> None:
-        """Ends the process."""
-        self.process.kill()
-        self.process.communicate()
-
-
-def measure(row: str, sides: Sequence[Side], rounds: int) -> Measured:
+def measure(row: str, sides: Sequence[Side], rounds: int | None = None) -> Measured:
     """Runs a row on all sides; a side that fails is named and left out."""
     module = row_module(row)
-    measured = Measured(row, module.TITLE, gates=dict(getattr(module, "GATES", {})))
-    running: list[tuple[_Process, int]] = []
+    variants = getattr(module, "VARIANTS", {})
+    measured = Measured(
+        row,
+        module.TITLE,
+        gates=dict(getattr(module, "GATES", {})),
+        table=getattr(module, "TABLE", "steps"),
+        unit=getattr(module, "UNIT", ""),
+        limit=getattr(module, "LIMIT", 0.0),
+        date=time.strftime("%Y-%m-%d"),
+    )
+    if "flowmesh" in variants:
+        main = getattr(module, "MAIN", variants["flowmesh"][0])
+        measured.main = f"flowmesh {main}"
+    runners = [
+        _Runner(side, row, variant, module)
+        for side in sides
+        for variant in variants.get(side.name, (None,))
+    ]
+    rounds = rounds or getattr(module, "ROUNDS", ROUNDS)
+    values: dict[str, Any] = {}
+    if getattr(module, "ONCE", None):
+        _measure_starts(measured, module, runners, rounds)
+    else:
+        _measure_rounds(measured, module, runners, rounds, values)
+    if hasattr(module, "AGREE"):
+        measured.wrong = disagreements(values, module.AGREE)
+    return measured
+
+
+def _note(measured: Measured, runner: _Runner, error: Exception) -> None:
+    measured.failed[runner.name] = str(error)
+    print(f"{measured.title}: {runner.side.title} failed: {error}", flush=True)
+
+
+def _measure_rounds(
+    measured: Measured,
+    module: Any,
+    runners: Sequence[_Runner],
+    rounds: int,
+    values: dict[str, Any],
+) -> None:
+    """One process for each side; all of them take turns."""
+    wanted = getattr(module, "ROUND_SECONDS", ROUND_SECONDS)
+    running: list[tuple[_Runner, Process, int, float]] = []
     try:
-        for side in sides:
-            process = _Process(side, row)
+        for runner in runners:
+            process = runner.start()
             try:
                 facts = process.ready()
+                if facts is None:
+                    measured.skipped.add(runner.side.name)
+                    process.close()
+                    continue
+                process.tell(2)
+                once = max(process.answer() / 2, 1e-7)
             except RuntimeError as error:
                 process.close()
-                print(error)
+                _note(measured, runner, error)
                 continue
-            if facts is None:
-                process.close()
-                measured.skipped.add(side.name)
-                continue
-            measured.first[side.name] = facts["first_s"]
-            once = max(process.run(3) / 3, 1e-7)
-            running.append((process, max(1, int(ROUND_SECONDS / once))))
+            if "value" in facts and runner.side.api == "tf":
+                values[runner.name] = facts["value"]
+            measured.first[runner.name] = facts["first_s"]
+            count = facts["count"] * getattr(module, "PER_STEP", 1)
+            running.append((runner, process, max(1, int(wanted / once)), count))
         for _ in range(rounds):
-            for process, iterations in running:
-                seconds = process.run(iterations) / iterations
-                measured.seconds.setdefault(process.side.name, []).append(seconds)
+            for runner, process, iterations, count in running:
+                process.tell(iterations)
+                seconds = process.answer() / iterations / count
+                measured.seconds.setdefault(runner.name, []).append(seconds)
     finally:
-        for process, _ in running:
+        for _, process, _, _ in running:
             process.close()
-    return measured
+
+
+def _measure_starts(
+    measured: Measured, module: Any, runners: Sequence[_Runner], rounds: int
+) -> None:
+    """A new process for each side and round; one more before them where files may have to come from the disk."""
+    early = 1 if module.ONCE == "process" else 0
+    for index in range(-early, rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            for runner in runners:
+                if runner.name in measured.failed or runner.side.name in measured.skipped:
+                    continue
+                start = time.perf_counter()
+                process = runner.start(folder)
+                try:
+                    facts = process.ready()
+                    whole = time.perf_counter() - start
+                except RuntimeError as error:
+                    _note(measured, runner, error)
+                    continue
+                finally:
+                    process.close()
+                if facts is None:
+                    measured.skipped.add(runner.side.name)
+                    continue
+                seconds = whole if module.ONCE == "process" else facts["step_s"]
+                if index >= 0:
+                    measured.seconds.setdefault(runner.name, []).append(seconds)
+
+
+def disagreements(values: dict[str, Sequence[float]], tolerance: float) -> list[str]:
+    """Which sides compute other values than the first of them, beyond a tolerance relative to the largest."""
+    found = []
+    names = sorted(values, key=lambda name: not name.startswith("tf"))
+    for name in names[1:]:
+        wanted, got = values[names[0]], values[name]
+        allowed = tolerance * max(map(abs, wanted), default=0.0)
+        if len(wanted) != len(got) or not all(abs(a - b) <= allowed for a, b in zip(wanted, got)):
+            found.append(f"{name} computes {got}, {names[0]} {wanted}")
+    return found

@@ -5,6 +5,8 @@ import numpy as np
 TITLE = "MLP 784-300-100-10, Adam, batch 100"
 WARM_UP = 120
 GATES = {"tf": 1.35, "jax": 1 / 1.08}
+AGREE = 1e-4
+ROUNDS = 7
 
 
 def build(tf):
@@ -25,7 +27,15 @@ def build(tf):
     train = tf.train.AdamOptimizer().minimize(loss)
     session = tf.Session()
     session.run(tf.global_variables_initializer())
-    return lambda: session.run(train, {x: images, y: labels})
+
+    def step():
+        session.run(train, {x: images, y: labels})
+
+    step.wait = lambda: session.run(b)
+    step.value = lambda: [
+        float(session.run([loss, train], {x: images, y: labels})[0]) for _ in range(3)
+    ]
+    return step
 
 
 def build_jax():
@@ -69,4 +79,25 @@ def build_jax():
         nonlocal state
         state = step(state, images, labels)
 
+    run.wait = lambda: jax.block_until_ready(state)
     return run
+
+
+def build_torch():
+    import torch
+    from torch import nn
+
+    random = np.random.RandomState(0)
+    images = torch.from_numpy(random.rand(100, 784).astype(np.float32))
+    labels = torch.from_numpy(random.randint(0, 10, 100))
+    model = nn.Sequential(
+        nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10)
+    )
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def step():
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+
+    return step

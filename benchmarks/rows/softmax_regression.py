@@ -5,6 +5,7 @@ import numpy as np
 TITLE = "softmax regression step, batch 100"
 WARM_UP = 1200
 GATES = {"tf": 1.6}
+AGREE = 1e-5
 
 
 def build(tf):
@@ -20,7 +21,15 @@ def build(tf):
     train = tf.train.GradientDescentOptimizer(0.01).minimize(loss)
     session = tf.Session()
     session.run(tf.global_variables_initializer())
-    return lambda: session.run(train, {x: images, y: labels})
+
+    def step():
+        session.run(train, {x: images, y: labels})
+
+    step.wait = lambda: session.run(b)
+    step.value = lambda: [
+        float(session.run([loss, train], {x: images, y: labels})[0]) for _ in range(3)
+    ]
+    return step
 
 
 def build_jax():
@@ -47,4 +56,5 @@ def build_jax():
         nonlocal parameters
         parameters = step(parameters, images, labels)
 
+    run.wait = lambda: jax.block_until_ready(parameters)
     return run

@@ -13,7 +13,8 @@ def build(tf):
     x = tf.placeholder(tf.float32, [None, 784])
     y = tf.placeholder(tf.int64, [None])
     hidden = tf.nn.relu(tf.matmul(x, tf.Variable(tf.truncated_normal([784, 100], stddev=0.03))))
-    logits = tf.matmul(hidden, tf.Variable(tf.truncated_normal([100, 10], stddev=0.1)))
+    weights = tf.Variable(tf.truncated_normal([100, 10], stddev=0.1))
+    logits = tf.matmul(hidden, weights)
     loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
     train = tf.train.GradientDescentOptimizer(0.01).minimize(loss)
     session = tf.Session()
@@ -25,4 +26,5 @@ def build(tf):
         size = next(sizes)
         session.run(train, {x: images[:size], y: labels[:size]})
 
+    step.wait = lambda: session.run(weights)
     return step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,30 @@ def _quoted(line: bytes, at: int) -> tuple[bytes, int]:
         return bytes(out), end + 1
 
 
+_QUOTES = (b'"', b"\n", b"\r")
+_FOREIGN = (b"_", b"+")
+"""What Python's integers may hold and TensorFlow's may not; `_` in floating point numbers too."""
+
+
+def _has(text: bytes, marks: Sequence[bytes]) -> bool:
+    return any(mark in text for mark in marks)
+
+
+def _converted(column: Sequence[bytes], dtype: Any) -> Sequence[Any] | None:
+    """A column's values; None when one of them is not plainly a number of this type."""
+    if dtype == string or not column:
+        return column
+    if _has(b"".join(column), _FOREIGN if dtype.is_integer else _FOREIGN[:1]):
+        return None
+    try:
+        values = list(map(int if dtype.is_integer else float, column))
+    except ValueError:
+        return None
+    if dtype.is_integer and not dtype.min <= min(values) <= max(values) <= dtype.max:
+        return None
+    return values
+
+
 class DecodeCSV(OpDef):
     """The columns of CSV records."""
 
@@ -81,23 +106,74 @@ class DecodeCSV(OpDef):
 
     def compute(self, xp: Any, records: Any, record_defaults: Any) -> Any:
         lines = np.asarray(records, object)
-        types = self.attrs["OUT_TYPE"]
         delimiter = self.attrs["field_delim"]
         if len(delimiter) != 1:
             raise invalid("field_delim should be only 1 char")
-        defaults = [np.asarray(d).reshape(-1) for d in record_defaults]
-        columns: list[list[Any]] = [[] for _ in types]
-        for row, line in enumerate(lines.reshape(-1)):
-            fields = self._row(as_bytes(line), delimiter[0], len(types), row)
-            for i, (field, dtype) in enumerate(zip(fields, types)):
-                columns[i].append(self._value(field, dtype, defaults[i], i, row))
+        flat = [as_bytes(line) for line in lines.reshape(-1).tolist()]
+        columns = self._plain(flat, record_defaults)
+        if columns is None:
+            columns = self._careful(flat, record_defaults)
         outputs = []
-        for values, dtype in zip(columns, types):
+        for values, dtype in zip(columns, self.attrs["OUT_TYPE"]):
             if dtype == string:
                 outputs.append(strings(values, lines.shape))
             else:
                 outputs.append(np.array(values, dtype.as_numpy_dtype).reshape(lines.shape))
         return (outputs,)
+
+    def _plain(self, lines: list[bytes], record_defaults: Any) -> list[Any] | None:
+        """The columns, each converted as a whole; None for what is to be read with more care: quotes, missing and bad fields."""
+        if not lines or (self.attrs["use_quote_delim"] and _has(b"".join(lines), _QUOTES)):
+            return None
+        delimiter, chosen = self.attrs["field_delim"], self.attrs["select_cols"]
+        types = self.attrs["OUT_TYPE"]
+        rows = [line.split(delimiter) for line in lines]
+        widths = set(map(len, rows))
+        if (max(chosen) >= min(widths)) if chosen else (widths != {len(types)}):
+            return None
+        columns = list(zip(*rows))
+        if chosen:
+            columns = [columns[c] for c in chosen]
+        found: list[Any] = []
+        for column, dtype in zip(columns, types):
+            if b"" in column or self.attrs["na_value"] in column:
+                return self._filled(columns, record_defaults)
+            values = _converted(column, dtype)
+            if values is None:
+                return None
+            found.append(values)
+        return found
+
+    def _filled(self, columns: list[Any], record_defaults: Any) -> list[Any] | None:
+        """The same where fields are missing."""
+        absent = {b"", self.attrs["na_value"]}
+        found: list[Any] = []
+        for column, dtype, default in zip(columns, self.attrs["OUT_TYPE"], record_defaults):
+            present = [field for field in column if field not in absent]
+            values = _converted(present, dtype)
+            if values is None:
+                return None
+            if len(present) < len(column):
+                fill = np.asarray(default).reshape(-1)
+                if not fill.size:
+                    return None
+                item = as_bytes(fill[0]) if dtype == string else fill[0]
+                left = iter(values)
+                values = [item if field in absent else next(left) for field in column]
+            found.append(values)
+        return found
+
+    def _careful(self, lines: list[bytes], record_defaults: Any) -> list[Any]:
+        """The columns, field by field in the order of the records: the first bad field is the one that is told."""
+        types = self.attrs["OUT_TYPE"]
+        delimiter = self.attrs["field_delim"][0]
+        defaults = [np.asarray(d).reshape(-1) for d in record_defaults]
+        columns: list[list[Any]] = [[] for _ in types]
+        for row, line in enumerate(lines):
+            fields = self._row(line, delimiter, len(types), row)
+            for i, (field, dtype) in enumerate(zip(fields, types)):
+                columns[i].append(self._value(field, dtype, defaults[i], i, row))
+        return columns
 
     def _row(self, line: bytes, delimiter: int, count: int, row: int) -> list[bytes]:
         fields = _fields(line, delimiter, self.attrs["use_quote_delim"])
