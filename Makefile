@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test interop check lint types format fuzz bench oracle clean help
+.PHONY: run test interop check lint types format fuzz soak bench oracle clean help
 
 help:
 	@echo "make run     train a digit classifier on a local cluster (1 ps, 2 workers)"
@@ -53,6 +53,9 @@ format: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz --inputs 100000
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak --minutes 30
 
 $(VENV)/.bench: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"

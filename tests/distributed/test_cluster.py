@@ -367,3 +367,20 @@ def test_a_session_may_name_its_cluster(graph: Graph) -> None:
             settings.cluster_def.job.add(name=job).tasks[0] = addresses[0]
         with Client(worker.target, graph, settings) as client:
             np.testing.assert_array_equal(client.run("back:0", feed={"x:0": X}), [-4, -9])
+
+
+def test_a_restarted_master_is_rid_of_its_former_sessions() -> None:
+    """A master that was killed closed nothing: with its next session the other tasks forget what it had."""
+    spec = cluster_spec(ps=1, worker=2)
+    with Server(spec, "ps", 0) as ps, Server(spec, "worker", 1) as other:
+        with Server(spec, "worker", 0) as first:
+            kept = Client(other.target, Graph())
+            lost = first._master.create_session(Graph(), None, first.target)
+            assert len(ps._worker.session_handles()) == 2
+            del first._master._sessions[lost]  # as a killed process: nobody tells the others
+        with Server(spec, "worker", 0) as again, Client(again.target, Graph()):
+            handles = ps._worker.session_handles()
+            assert lost not in handles
+            assert kept.handle in handles
+            assert len(handles) == 2
+        kept.close()

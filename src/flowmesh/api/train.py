@@ -166,6 +166,9 @@ from flowmesh.training.session_run_hook import (
     SessionRunHook as SessionRunHook,
     SessionRunValues as SessionRunValues,
 )
+from flowmesh.training.staleness import (
+    StalenessAwareOptimizer as StalenessAwareOptimizer,
+)
 from flowmesh.training.supervisor import (
     Supervisor as Supervisor,
 )
@@ -227,6 +230,7 @@ __all__ = [
     "SessionRunHook",
     "SessionRunValues",
     "SingularMonitoredSession",
+    "StalenessAwareOptimizer",
     "StepCounterHook",
     "StopAtStepHook",
     "SummarySaverHook",

@@ -78,10 +78,16 @@ class WorkerInterface(ABC):
 
     @abstractmethod
     def create_worker_session(
-        self, session_handle: str, server_def: Any, isolate: bool, deadline: Deadline = NEVER
+        self,
+        session_handle: str,
+        server_def: Any,
+        isolate: bool,
+        deadline: Deadline = NEVER,
+        master: tuple[str, int] = ("", 0),
     ) -> Future[None]:
         """Prepares the task for a master's session. `server_def` may name another cluster than the task's own, or be None;
-        with `isolate` the session has variables, queues and so on of its own."""
+        with `isolate` the session has variables, queues and so on of its own. `master` is the master's task and the incarnation
+        of its process: sessions that another process of that task left behind are forgotten."""
 
     @abstractmethod
     def delete_worker_session(

@@ -58,7 +58,9 @@ class Master(MasterInterface):
             tasks = peers.filtered(config.device_filters)
             workers = {task: peers.worker(task) for task in tasks}
             devices = self._contact(peers, workers, config, "CreateSession", deadline)
-            self._create_worker_sessions(handle, workers, server_def, config, deadline)
+            self._create_worker_sessions(
+                handle, workers, server_def, config, deadline, self._self_among(devices)
+            )
             created = list(workers.values())
             direct = self._use_direct(handle, workers, deadline)
             session = MasterSession(handle, graph, config, peers.own, workers, devices, direct)
@@ -107,6 +109,14 @@ class Master(MasterInterface):
         )
         return [device for task in workers for device in found[task]]
 
+    def _self_among(self, devices: Sequence[DeviceAttributes]) -> tuple[str, int]:
+        """The task of this master, and the incarnation of its first device as a signed number, as TensorFlow 2 has it."""
+        own = self._peers.own
+        for device in devices:
+            if device.name.startswith(f"{own}/"):
+                return own, device.incarnation - (device.incarnation >> 63 << 64)
+        return "", 0
+
     def _create_worker_sessions(
         self,
         handle: str,
@@ -114,10 +124,11 @@ class Master(MasterInterface):
         server_def: Any,
         config: Any,
         deadline: Deadline,
+        master: tuple[str, int],
     ) -> None:
         asked = {
             task: worker.create_worker_session(
-                handle, server_def, config.isolate_session_state, deadline
+                handle, server_def, config.isolate_session_state, deadline, master
             )
             for task, worker in workers.items()
         }

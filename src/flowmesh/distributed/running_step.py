@@ -13,7 +13,7 @@ from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.core.errors import OpError
 from flowmesh.distributed import failure, futures
-from flowmesh.distributed.interfaces import RunGraphCall, RunGraphResult
+from flowmesh.distributed.interfaces import NEVER, RunGraphCall, RunGraphResult
 from flowmesh.distributed.plan import Part
 
 _SLACK = 1.5
@@ -29,6 +29,7 @@ class RunningStep:
         """`cancellation` is the step's own: cancelling it ends all parts."""
         self._parts = parts
         self._cancellation = cancellation
+        self._deadline = NEVER
         self._lock = threading.Lock()
         self._left = len(parts)
         self._pending: set[int] = set(range(len(parts)))
@@ -40,6 +41,7 @@ class RunningStep:
 
     def start(self, make_call: Callable[[Part], RunGraphCall], deadline: Deadline) -> None:
         """Starts all parts; those of this process last, for they run in this thread."""
+        self._deadline = deadline
         for index, part in enumerate(self._parts):
             try:
                 future = part.worker.run_graph(make_call(part), self._cancellation, deadline)
@@ -63,13 +65,18 @@ class RunningStep:
                 self._failures[index] = error
             event = self._over if self._left == 0 else None
         # All parts have the same deadline, and each tells what it waits for.
-        timed_out = error is not None and error.error_code == errors.DEADLINE_EXCEEDED
+        timed_out = error is not None and self._is_due(error)
         if first and self._left and error is not None and not timed_out:
             self._cancellation.cancel(_consequence(error, self._parts[index].task))
         if event is not None:
             event.set()
         elif not self._left and self._waker is not None and self._helper != threading.get_ident():
             self._waker()
+
+    def _is_due(self, error: OpError) -> bool:
+        """Whether the error is the step's deadline; an op may have one of its own, which ends the step."""
+        left = self._deadline.remaining()
+        return error.error_code == errors.DEADLINE_EXCEEDED and left is not None and left < _SLACK
 
     def wait(self, deadline: Deadline) -> list[RunGraphResult]:
         """The result of each part, or the error that is the cause.
@@ -120,7 +127,7 @@ class RunningStep:
         """The error for the caller; of several parts that timed out, what each of them waited for."""
         cause = failure.root_cause(failures.values())
         late = [i for i, e in sorted(failures.items()) if e.error_code == cause.error_code]
-        if cause.error_code != errors.DEADLINE_EXCEEDED or len(self._parts) == 1:
+        if not self._is_due(cause) or len(self._parts) == 1:
             return cause
         told = "; ".join(f"{self._parts[i].task}: {failures[i].message}" for i in late)
         return errors.DeadlineExceededError(None, None, f"Operation timed out. {told}")

@@ -93,11 +93,18 @@ class Worker(WorkerInterface):
     # -- sessions --------------------------------------------------------------------------------------
 
     def create_worker_session(
-        self, session_handle: str, server_def: Any, isolate: bool, deadline: Deadline = NEVER
+        self,
+        session_handle: str,
+        server_def: Any,
+        isolate: bool,
+        deadline: Deadline = NEVER,
+        master: tuple[str, int] = ("", 0),
     ) -> Future[None]:
-        return futures.attempt(self._create_session, session_handle, server_def, isolate)
+        return futures.attempt(self._create_session, session_handle, server_def, isolate, master)
 
-    def _create_session(self, handle: str, server_def: Any, isolate: bool) -> None:
+    def _create_session(
+        self, handle: str, server_def: Any, isolate: bool, master: tuple[str, int]
+    ) -> None:
         if self._stopped is not None:
             raise self._stopped
         if not handle:
@@ -106,13 +113,30 @@ class Worker(WorkerInterface):
         if server_def is not None and server_def.cluster.job and self._connect_cluster is not None:
             peers, own_peers = self._connect_cluster(server_def), True
         resources = ResourceManager(self._job) if isolate else self.resources
-        session = WorkerSession(handle, resources, peers, isolate, own_peers)
+        session = WorkerSession(handle, resources, peers, isolate, own_peers, master)
+        self._forget_former(master)
         with self._lock:
             if handle in self._sessions:
                 raise errors.AlreadyExistsError(
                     None, None, f"Session {handle} exists already on {self.task}"
                 )
             self._sessions[handle] = session
+
+    def _forget_former(self, master: tuple[str, int]) -> None:
+        """Forgets the sessions of a master whose process is not there any more: nobody else will."""
+        task, incarnation = master
+        if not task or not incarnation:
+            return
+        with self._lock:
+            gone = [
+                s
+                for s in self._sessions.values()
+                if s.master[0] == task and s.master[1] not in (0, incarnation)
+            ]
+            for session in gone:
+                del self._sessions[session.handle]
+        for session in gone:
+            session.close()
 
     def delete_worker_session(
         self, session_handle: str, deadline: Deadline = NEVER

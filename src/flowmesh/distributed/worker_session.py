@@ -82,8 +82,11 @@ class WorkerSession:
         peers: Peers,
         isolated: bool = False,
         own_peers: bool = False,
+        master: tuple[str, int] = ("", 0),
     ):
+        """`master` is the master's task and the incarnation of its process, where it told them."""
         self.handle = handle
+        self.master = master
         self.resources = resources
         self.peers = peers
         self.routes = Routes(peers.own, peers)

@@ -117,8 +117,10 @@ class _MonitoredSession:
 
     def _close_internal(self, exception_type: type[BaseException] | None) -> None:
         try:
-            if exception_type is None:
-                for hook in self._hooks if self._sess is not None else ():
+            if exception_type is None and self._sess is not None:
+                for hook in self._hooks:
+                    hook.before_end(self._coordinated_creator.tf_sess)
+                for hook in self._hooks:
                     hook.end(self._coordinated_creator.tf_sess)
         finally:
             try:

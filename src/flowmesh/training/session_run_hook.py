@@ -69,5 +69,11 @@ class SessionRunHook:
     def after_run(self, run_context: SessionRunContext, run_values: SessionRunValues) -> None:
         """Called with the results of a step; not called when the step failed."""
 
+    def before_end(self, session: Any) -> None:
+        """Called for all hooks before the first `end`: for what must be over before others save the model.
+
+        Flowmesh's own; TensorFlow has no such method.
+        """
+
     def end(self, session: Any) -> None:
         """Called at the end with the session still open; not called when a step failed."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
-from flowmesh.client.session import Session
 from flowmesh.core.dtypes import int32
 from flowmesh.core.platform import tf_logging
 from flowmesh.frontend.naming import name_scope
@@ -24,8 +23,15 @@ from flowmesh.ops.fill import fill
 from flowmesh.ops.state import assign
 from flowmesh.training.optimizer import Optimizer
 from flowmesh.training.queue_runner import QueueRunner
-from flowmesh.training.session_manager import SessionManager
 from flowmesh.training.session_run_hook import SessionRunHook
+from flowmesh.training.sync_replicas_hook import QuorumHook, SyncReplicasHook
+from flowmesh.training.sync_replicas_quorum import (
+    Quorum,
+    checked_policy,
+    read_report,
+    replica_name,
+    stall_text,
+)
 
 
 class SyncReplicasOptimizer(Optimizer):
@@ -38,6 +44,19 @@ class SyncReplicasOptimizer(Optimizer):
     ExponentialMovingAverage) is applied to `variables_to_average` after each update.
 
     Run `make_session_run_hook` with the session of every worker.
+
+    TensorFlow has no answer to a replica that dies or runs out of data: the others wait for its gradients for ever. With
+    `on_replica_loss` (Flowmesh's own; the graph is TensorFlow's without it) every replica takes part by name, and is known to have left
+    when its process or session ends. When too few are left for `replicas_to_aggregate` gradients, then
+
+    * `"wait"` waits until a replica comes back,
+    * `"continue"` goes on with the gradients of those that are left, as long as they are `min_replicas` or more; below that it waits
+      for lost ones to come back, and raises OutOfRangeError (the end of the data) when too many have finished,
+    * `"fail"` raises FailedPreconditionError that names the lost replicas, or OutOfRangeError when they have finished.
+
+    A step that waits for `stall_report_secs` is reported in the chief's log with the name, address and state of each replica that
+    it waits for (`stall_report` asks for it at any time), and fails on all replicas with DeadlineExceededError after
+    `stall_timeout_secs`. `replica_name` is the device of the worker by default.
     """
 
     def __init__(
@@ -49,8 +68,15 @@ class SyncReplicasOptimizer(Optimizer):
         variables_to_average: Any = None,
         use_locking: bool = False,
         name: str = "sync_replicas",
+        *,
+        on_replica_loss: str | None = None,
+        min_replicas: int = 1,
+        replica_name: str | None = None,
+        stall_report_secs: float = 10.0,
+        stall_timeout_secs: float | None = None,
     ) -> None:
         total = replicas_to_aggregate if total_num_replicas is None else total_num_replicas
+        self._policy = checked_policy(on_replica_loss, min_replicas, total)
         super().__init__(use_locking, name)
         tf_logging.info(
             "SyncReplicasV2: replicas_to_aggregate=%s; total_num_replicas=%s",
@@ -72,6 +98,10 @@ class SyncReplicasOptimizer(Optimizer):
         self.local_step_init_op: Any = None
         self.chief_init_op: Any = None
         self.ready_for_local_init_op: Any = None
+        self._min_replicas = min_replicas
+        self._replica_name = replica_name
+        self._stall_secs = stall_report_secs, stall_timeout_secs
+        self._quorum: Quorum | None = None
 
     def compute_gradients(self, *args: Any, **kwargs: Any) -> list[tuple[Any, Any]]:
         """As `compute_gradients` of the optimizer inside."""
@@ -93,25 +123,34 @@ class SyncReplicasOptimizer(Optimizer):
         graph = get_default_graph()
         self._make_local_step(global_step)
         with name_scope(None, self._name):
+            if self._policy is not None:
+                self._quorum = self._make_quorum(self._policy)
             given, averaged = self._accumulate(pairs)
             with graph.device(global_step.device), name_scope(""):
                 update_op = self._opt.apply_gradients(averaged, global_step)
-                dtype = global_step.dtype.base_dtype
-                self._sync_token_queue = FIFOQueue(
-                    -1, dtype, shapes=(), name="sync_token_q", shared_name="sync_token_q"
-                )
+                if self._quorum is None:
+                    dtype = global_step.dtype.base_dtype
+                    self._sync_token_queue = FIFOQueue(
+                        -1, dtype, shapes=(), name="sync_token_q", shared_name="sync_token_q"
+                    )
                 dummy_queue = FIFOQueue(
                     1, int32, shapes=(), name="dummy_queue", shared_name="dummy_queue"
                 )
                 with graph.control_dependencies(given):
-                    token = self._sync_token_queue.dequeue()
+                    if self._quorum is None:
+                        token = self._sync_token_queue.dequeue()
+                    else:
+                        token = self._quorum.arrive(self._local_step)
                 train_op = assign(self._local_step, token)
-                sync_op = self._hand_out_tokens(update_op)
+                sync_op = self._end_step(update_op)
                 self._chief_queue_runner = QueueRunner(dummy_queue, [sync_op])
             inits = [self.local_step_init_op]
             for accumulator, device in self._accumulator_list:
                 with graph.device(device):
                     inits.append(accumulator.set_global_step(global_step, name="SetGlobalStep"))
+            if self._quorum is not None:
+                with graph.control_dependencies(inits), name_scope(""):
+                    inits = [self._quorum.reset()]
             self.chief_init_op = control.group(*inits)
             self._gradients_applied = True
             return train_op
@@ -133,6 +172,18 @@ class SyncReplicasOptimizer(Optimizer):
             self.local_step_init_op = self.local_step_init_op.op
         self.ready_for_local_init_op = report_uninitialized_variables(global_variables())
 
+    def _make_quorum(self, policy: str) -> Quorum:
+        name = self._replica_name or replica_name(self._local_step.device)
+        with name_scope(""):
+            return Quorum(
+                name,
+                self._global_step,
+                self._total_num_replicas,
+                self._replicas_to_aggregate,
+                policy,
+                self._min_replicas,
+            )
+
     def _accumulate(self, pairs: list[Any]) -> tuple[list[Any], list[tuple[Any, Any]]]:
         """Accumulators of the gradients: the operations that give to them, and the pairs (average, variable)."""
         given: list[Any] = []
@@ -149,7 +200,8 @@ class SyncReplicasOptimizer(Optimizer):
                         grad.dtype, shape=variable.get_shape(), shared_name=shared
                     )
                     given.append(accumulator.apply_grad(grad, local_step=self._local_step))
-                    average = accumulator.take_grad(self._replicas_to_aggregate)
+                    with self._complete_step():
+                        average = accumulator.take_grad(self._needed())
                 elif isinstance(grad, IndexedSlices):
                     accumulator = SparseConditionalAccumulator(
                         grad.dtype, shape=(), shared_name=shared
@@ -157,26 +209,40 @@ class SyncReplicasOptimizer(Optimizer):
                     given.append(
                         accumulator.apply_indexed_slices_grad(grad, local_step=self._local_step)
                     )
-                    average = accumulator.take_indexed_slices_grad(self._replicas_to_aggregate)
+                    with self._complete_step():
+                        average = accumulator.take_indexed_slices_grad(self._needed())
                 else:
                     raise ValueError("Unknown grad type!")
                 averaged.append((average, variable))
                 self._accumulator_list.append((accumulator, variable.device))
         return given, averaged
 
-    def _hand_out_tokens(self, update_op: Any) -> Any:
+    def _complete_step(self) -> Any:
+        """Where the averages are taken: with a quorum, as soon as that has said that the step is complete."""
+        if self._quorum is None:
+            return contextlib.nullcontext()
+        return get_default_graph().control_dependencies([self._quorum.gathered])
+
+    def _needed(self) -> int:
+        """How many gradients an average waits for: with a quorum they have come already."""
+        return self._replicas_to_aggregate if self._quorum is None else 1
+
+    def _end_step(self, update_op: Any) -> Any:
         """The operation that does the update, and then gives every replica the step it is to go on with."""
         with get_default_graph().control_dependencies([update_op]):
-            # The step must be read after the update: the ref itself, which `fill` reads when it runs.
-            step = self._global_step
-            tokens = fill(
-                [self._tokens_per_step], step._ref() if isinstance(step, RefVariable) else step
-            )
-            sync_op = self._sync_token_queue.enqueue_many((tokens,))
+            sync_op = self._hand_out_tokens() if self._quorum is None else self._quorum.advance()
         if self._variable_averages is None:
             return sync_op
         with get_default_graph().control_dependencies([sync_op]):
             return self._variable_averages.apply(self._variables_to_average)
+
+    def _hand_out_tokens(self) -> Any:
+        # The step must be read after the update: the ref itself, which `fill` reads when it runs.
+        step = self._global_step
+        tokens = fill(
+            [self._tokens_per_step], step._ref() if isinstance(step, RefVariable) else step
+        )
+        return self._sync_token_queue.enqueue_many((tokens,))
 
     def get_chief_queue_runner(self) -> QueueRunner:
         """The queue runner that the chief runs: it makes the updates. ValueError before `apply_gradients`."""
@@ -210,78 +276,32 @@ class SyncReplicasOptimizer(Optimizer):
             raise ValueError(
                 f"Too few tokens to finish the first step: {num_tokens} (given) vs {needed} (needed)"
             )
-        if num_tokens <= 0:
+        if num_tokens <= 0 or self._quorum is not None:
             return control.no_op(name="no_init_tokens")
         with get_default_graph().device(self._global_step.device), name_scope(""):
             tokens = fill([num_tokens], self._global_step)
             return self._sync_token_queue.enqueue_many((tokens,))
 
+    @property
+    def _outlives_chief(self) -> bool:
+        """Whether the other replicas are to go on when the chief has no more data."""
+        return self._policy == "continue"
+
     def make_session_run_hook(self, is_chief: bool, num_tokens: int = -1) -> SessionRunHook:
         """The hook that every worker's monitored session needs: the chief's starts the updates and gives out tokens."""
-        return _SyncReplicasHook(self, is_chief, num_tokens)
+        if self._policy is None:
+            return SyncReplicasHook(self, is_chief, num_tokens)
+        report_secs, limit_secs = self._stall_secs
+        return QuorumHook(self, is_chief, report_secs, limit_secs)
 
+    def stall_report(self, session: Any) -> str:
+        """Which replicas the step under way waits for, with their addresses and states; "" while no replica waits.
 
-class _SyncReplicasHook(SessionRunHook):
-    """Sets the replica's local step in each session; on the chief also starts the updates."""
-
-    def __init__(self, optimizer: SyncReplicasOptimizer, is_chief: bool, num_tokens: int) -> None:
-        self._optimizer = optimizer
-        self._is_chief = is_chief
-        self._num_tokens = num_tokens
-        self._local_init_op: Any = None
-        self._init_tokens_op: Any = None
-        self._runner: QueueRunner | None = None
-
-    def begin(self) -> None:
-        """Adds the chief's nodes to the graph; ValueError before `apply_gradients`."""
-        optimizer = self._optimizer
-        if not optimizer._gradients_applied:
+        Raises ValueError without `on_replica_loss` or before `apply_gradients`.
+        """
+        if self._quorum is None:
             raise ValueError(
-                "SyncReplicasOptimizer.apply_gradient should be called before using the hook."
+                "stall_report needs on_replica_loss and a call of apply_gradients() before it."
             )
-        if self._is_chief:
-            self._local_init_op = optimizer.chief_init_op
-            self._runner = optimizer.get_chief_queue_runner()
-            self._init_tokens_op = optimizer.get_init_tokens_op(self._num_tokens)
-        else:
-            self._local_init_op = optimizer.local_step_init_op
-
-    def after_create_session(self, session: Any, coord: Any) -> None:
-        """Sets the steps; RuntimeError when the model's variables are not initialized."""
-        manager = SessionManager(
-            ready_op=self._optimizer.ready_for_local_init_op, graph=session.graph
-        )
-        message = manager._not_ready(self._optimizer.ready_for_local_init_op, session)
-        if message is not None:
-            raise RuntimeError(
-                "Init operations did not make model ready for SyncReplicasOptimizer local_init. Init op: "
-                f"{self._local_init_op.name}, error: {message}"
-            )
-        session.run(self._local_init_op)
-        if self._init_tokens_op is not None:
-            session.run(self._init_tokens_op)
-        if self._runner is not None:
-            _start_updates(self._runner, session, coord)
-
-
-def _start_updates(runner: QueueRunner, session: Any, coord: Any) -> None:
-    """Starts the threads of the updates.
-
-    On a cluster they have a session of their own, which is closed when the coordinator stops: an update that waits for
-    gradients nobody sends any more ends then, and nobody waits for it.
-    """
-    if not session.sess_str:
-        runner.create_threads(session, coord=coord, daemon=True, start=True)
-        return
-    own = Session(session.sess_str, graph=session.graph, config=session._config)
-    runner.create_threads(own, coord=coord, daemon=True, start=True)
-
-    def close_on_stop() -> None:
-        coord.wait_for_stop()
-        own.close()
-
-    closer = threading.Thread(
-        target=close_on_stop, name=f"SyncReplicas-{runner.name}-close", daemon=True
-    )
-    coord.register_thread(closer)
-    closer.start()
+        report = read_report(session, self._quorum)
+        return stall_text(report) if report.seconds else ""

@@ -261,7 +261,12 @@ class RemoteWorker(WorkerInterface):
         )
 
     def create_worker_session(
-        self, session_handle: str, server_def: Any, isolate: bool, deadline: Deadline = NEVER
+        self,
+        session_handle: str,
+        server_def: Any,
+        isolate: bool,
+        deadline: Deadline = NEVER,
+        master: tuple[str, int] = ("", 0),
     ) -> Future[None]:
         fields: dict[str, Any] = {} if server_def is None else {"server_def": server_def}
         return self._ask(
@@ -269,6 +274,8 @@ class RemoteWorker(WorkerInterface):
             deadline,
             session_handle=session_handle,
             isolate_session_state=isolate,
+            master_task=master[0],
+            master_incarnation=master[1],
             **fields,
         )
 

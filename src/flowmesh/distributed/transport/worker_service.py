@@ -66,7 +66,10 @@ class WorkerService:
     def CreateWorkerSession(self, request: Any, call: Call) -> Any:
         server_def = request.server_def if request.server_def.cluster.job else None
         self._worker.create_worker_session(
-            request.session_handle, server_def, request.isolate_session_state
+            request.session_handle,
+            server_def,
+            request.isolate_session_state,
+            master=(request.master_task, request.master_incarnation),
         ).result()
         return worker_pb2.CreateWorkerSessionResponse()
 
