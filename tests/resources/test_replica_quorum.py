@@ -57,9 +57,9 @@ def test_backup_replicas_are_late() -> None:
     assert gathered.result(0) == 2
     trial.advance()
     assert [w.result(0) for w in waits] == [1, 1]
-    assert trial.arrive("c", step=0)[0].result(0) == 1
+    trial.arrive("b")
+    assert trial.arrive("c", step=0)[0].result(0) == 1, "it does not stand behind who waits"
     gathered = trial.gather()
-    trial.arrive("a")
     assert not gathered.done(), "the late gradient does not count for the next step"
 
 

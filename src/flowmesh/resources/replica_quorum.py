@@ -76,8 +76,8 @@ class ReplicaQuorum(Resource):
         self._rules = rules
         self._lock = threading.Lock()
         message = "The wait for the other replicas of the step was cancelled"
-        self._gathering, self._waiting, self._joining, self._draining = (
-            Line(self._lock, message) for _ in range(4)
+        self._gathering, self._waiting, self._passing, self._joining, self._draining = (
+            Line(self._lock, message) for _ in range(5)
         )
         self._replicas: dict[str, _Replica] = {}
         self._given: dict[str, int] = {}
@@ -200,7 +200,8 @@ class ReplicaQuorum(Resource):
                 return self._step
             return NOT_YET
 
-        return self._waiting.start(attempt, cancellation, self._flush)
+        line = self._passing if late else self._waiting  # who is late stands behind nobody
+        return line.start(attempt, cancellation, self._flush)
 
     def gather(self, cancellation: CancellationManager) -> Future[int]:
         """How many gradients the step has, as soon as it is complete."""
@@ -324,14 +325,16 @@ class ReplicaQuorum(Resource):
             request.deliver()
 
     def _flush(self) -> list[Request]:
-        lines = (self._joining, self._gathering, self._waiting, self._draining)
-        return [request for line in lines for request in line.flush()]
+        return [request for line in self._lines() for request in line.flush()]
+
+    def _lines(self) -> tuple[Line, ...]:
+        return self._joining, self._gathering, self._waiting, self._passing, self._draining
 
     def release(self) -> None:
         gone: list[Request] = []
         error = errors.CancelledError(None, None, f"The quorum {self.name} was deleted")
         with self._lock:
-            for line in (self._joining, self._gathering, self._waiting, self._draining):
+            for line in self._lines():
                 gone += line.fail_all(error)
             replicas = list(self._replicas.values())
         for request in gone:
