@@ -64,6 +64,12 @@ class Binary(OpDef, abstract=True):
         with np.errstate(all="ignore"):
             return kernels.as_type(type(self).kernel(xp, x, y), x.dtype)
 
+    def settled_kernel(self) -> Callable[..., Any]:
+        if type(self).compute is not Binary.compute:
+            return self.compute
+        kernel, as_type = type(self).kernel, kernels.as_type
+        return lambda xp, x, y: as_type(kernel(xp, x, y), x.dtype)
+
 
 def check_broadcast(x: Any, y: Any) -> None:
     """Raises InvalidArgumentError in TensorFlow's words when two arrays do not broadcast."""

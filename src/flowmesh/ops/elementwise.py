@@ -42,6 +42,12 @@ class _Unary(OpDef, abstract=True):
         with np.errstate(all="ignore"):
             return kernels.as_type(type(self).kernel(xp, x), x.dtype)
 
+    def settled_kernel(self) -> Callable[..., Any]:
+        if type(self).compute is not _Unary.compute:
+            return self.compute
+        kernel, as_type = type(self).kernel, kernels.as_type
+        return lambda xp, x: as_type(kernel(xp, x), x.dtype)
+
 
 class _GradientOf(OpDef, abstract=True):
     """The gradient of a unary op from its output `y` and the incoming gradient `dy`."""

@@ -79,6 +79,17 @@ class _OptimizerOp(OpDef, abstract=True):
             results = type(self).update(self, xp, *values, **operands)
         return results[0] if count == 1 else tuple(results)
 
+    def settled_kernel(self) -> Callable[..., Any]:
+        if self.sparse:
+            return self.compute
+        update, count, names = type(self).update, len(self.variables), self.operands
+
+        def kernel(xp: Any, *inputs: Array) -> Any:
+            results = update(self, xp, *inputs[:count], **dict(zip(names, inputs[count:])))
+            return results[0] if count == 1 else tuple(results)
+
+        return kernel
+
     def _check(self, values: Sequence[Array], operands: dict[str, Array]) -> None:
         shape = values[0].shape
         for name, value in zip(self.variables[1:], values[1:]):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 import threading
 import time
 from collections.abc import Hashable, Sequence
@@ -25,6 +26,7 @@ from flowmesh.runtime.blas import single_thread
 from flowmesh.runtime.device import Device
 from flowmesh.runtime.failures import NodeFailure
 from flowmesh.runtime.program import Cell, Program
+from flowmesh.runtime.shaped import Recorder, ShapedCluster
 from flowmesh.runtime.step import ImplicitState, SessionState
 from flowmesh.runtime.trace import TraceCollector
 from flowmesh.runtime.values import freeze, is_array, to_host
@@ -35,8 +37,12 @@ _log = logging.getLogger(__name__)
 
 MAX_SIGNATURES = 16
 """Programs kept for one cluster; beyond that new signatures are run by NumPy."""
+MAX_SHAPED = 128
+"""Shapes of its inputs for which a cluster that NumPy runs is prepared."""
 _MAX_KNOWN = 512
 _MAX_STATIC_SIZE = 1024
+_RECORDED = 2
+"""The run of a cluster that is NumPy's for ever at which it is prepared for more."""
 
 
 def choose(
@@ -63,11 +69,13 @@ def choose(
 class _Entry:
     """What is known about one signature."""
 
-    __slots__ = ("broken", "compiled", "key", "lock", "runs", "warm", "work")
+    __slots__ = ("broken", "compiled", "key", "limit", "lock", "runs", "warm", "work")
 
     def __init__(self, key: tuple[Any, ...]) -> None:
         self.key = key
         self.runs = 0
+        self.limit = sys.maxsize
+        """As many runs may be NumPy's before the choice is made anew."""
         self.work: int | None = None
         self.warm: WarmCluster | None = None
         self.compiled: CompiledProgram | None = None
@@ -97,6 +105,11 @@ class ClusterRunner:
         """Of the programs: the one that was compiled last."""
         self._warm: WarmCluster | None = None
         """Of the programs: the one that ran last, bound to its variables."""
+        self._shaped: dict[Any, tuple[ShapedCluster, _Entry]] = {}
+        """What NumPy runs the short way, by the shapes of the inputs."""
+        self._always = _Entry(())
+        """Stands for all signatures when NumPy always runs this cluster."""
+        self._recordable = not device.is_accelerator and not program.implicit
         self._settled = self._mode == "numpy" or (
             self._mode == "auto" and not device.is_accelerator and cost.moves_nothing(program.ops)
         )
@@ -130,8 +143,14 @@ class ClusterRunner:
                 if results is not None:
                     count("xla_runs")
                     return results
+            elif self._shaped:
+                outputs = self._run_shaped(inputs)
+                if outputs is not None:
+                    return outputs
             elif self._settled and program.is_plain and not program.multiplies:
-                return numpy_exec.interpret_plain(program, inputs)
+                self._always.runs += 1
+                if self._always.runs < _RECORDED or not self._recordable:
+                    return numpy_exec.interpret_plain(program, inputs)
         registers = list(program.template)
         cells: dict[int, Cell] = {}
         for i, value in enumerate(inputs):
@@ -160,6 +179,24 @@ class ClusterRunner:
         finally:
             for lock in locks:
                 lock.release()
+        return outputs
+
+    def _run_shaped(self, inputs: Sequence[Any]) -> list[Any] | None:
+        """The outputs, when NumPy has run inputs of these shapes before and is to do so again."""
+        found = self._shaped.get(_shapes(inputs))
+        if found is None:
+            return None
+        shaped, entry = found
+        if entry.runs >= entry.limit:
+            return None
+        if self.program.multiplies and self.work <= cost.SINGLE_THREAD:
+            with single_thread:
+                outputs = shaped.run(inputs)
+        else:
+            outputs = shaped.run(inputs)
+        if outputs is not None:
+            entry.runs += 1
+            count("numpy_runs")
         return outputs
 
     def _read(self, registers: list[Any]) -> None:
@@ -192,7 +229,7 @@ class ClusterRunner:
         locks: Sequence[Any],
     ) -> list[Any]:
         if self._settled:
-            return self._by_numpy(registers, cells, implicit, trace, None)
+            return self._by_numpy(registers, cells, implicit, trace, self._always)
         entry = self._entry(registers, cells)
         if entry is None or entry.broken:
             return self._by_numpy(registers, cells, implicit, trace, entry)
@@ -289,14 +326,21 @@ class ClusterRunner:
         entry: _Entry | None,
     ) -> list[Any]:
         program = self.program
-        measure = entry is not None and entry.work is None
+        measure = entry is not None and entry.work is None and entry is not self._always
+        recorder = None
+        if entry is not None and trace is None and self._is_to_be_recorded(entry):
+            recorder = Recorder(program, registers)
         if program.multiplies and self.work <= cost.SINGLE_THREAD:
             with single_thread:
                 work = numpy_exec.interpret(
-                    program, registers, implicit, self.device, measure, trace
+                    program, registers, implicit, self.device, measure, trace, recorder
                 )
         else:
-            work = numpy_exec.interpret(program, registers, implicit, self.device, measure, trace)
+            work = numpy_exec.interpret(
+                program, registers, implicit, self.device, measure, trace, recorder
+            )
+        if recorder is not None and entry is not None:
+            self._keep(recorder, entry)
         count("numpy_runs")
         if entry is not None:
             entry.runs += 1
@@ -305,6 +349,23 @@ class ClusterRunner:
                 self._settled = program.fixed and self._is_too_small(work)
         outputs = [registers[r] for r in program.output_registers]
         return [v.variable if isinstance(v, Cell) else v for v in outputs]
+
+    def _is_to_be_recorded(self, entry: _Entry) -> bool:
+        """Whether this signature is worth a short way: it comes again, and NumPy will run it once more at least."""
+        if not self._recordable or len(self._shaped) >= MAX_SHAPED:
+            return False
+        if entry is self._always:
+            return entry.runs >= _RECORDED
+        return entry.runs >= 1 and entry.work is not None
+
+    def _keep(self, recorder: Recorder, entry: _Entry) -> None:
+        shaped = recorder.make()
+        if shaped is None:
+            self._recordable = False
+            return
+        if entry is not self._always and self._mode == "auto" and not entry.broken:
+            entry.limit = cost.runs_before_compiling(entry.work or 0, len(self.program.ops))
+        self._shaped[shaped.shapes] = (shaped, entry)
 
     def _by_xla(
         self,
@@ -435,6 +496,10 @@ class ClusterRunner:
                 start,
             )
         return outputs
+
+
+def _shapes(inputs: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple([None if isinstance(v, Resource) else getattr(v, "shape", None) for v in inputs])
 
 
 def _wrong_type(value: Any) -> InvalidArgumentError:

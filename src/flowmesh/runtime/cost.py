@@ -6,6 +6,7 @@ take the same paths and give the same bits.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -125,6 +126,13 @@ def static_work(op: Operation) -> int:
     outs = [_static(t) for t in op.outputs]
     moved = sum(_product(s) for s in ins) + sum(_product(s) for s in outs)
     return PER_OP + _weight(op, moved, ins, outs)
+
+
+def runs_before_compiling(work: int, ops: int) -> int:
+    """How many runs a signature of so much work has without an XLA program, on a CPU (see `worth_compiling`)."""
+    if work < MINIMUM_FOR_XLA:
+        return sys.maxsize
+    return max(0, -(-compile_cost(ops) // work) - 1)
 
 
 def _weight(

@@ -22,8 +22,9 @@ def interpret(
     device: Device,
     measure: bool = False,
     trace: TraceCollector | None = None,
+    recorder: Any = None,
 ) -> int:
-    """Runs the program in place; returns the work it was when `measure`, else 0.
+    """Runs the program in place; returns the work it was when `measure`, else 0. `recorder` hears of each instruction.
 
     `registers` hold inputs (arrays of any kind) and cells; afterwards they hold the outputs. Raises NodeFailure.
     """
@@ -44,9 +45,11 @@ def interpret(
     def observe(instruction: Instruction, arguments: list[Any], outputs: Sequence[Any]) -> None:
         nonlocal total
         total += measured_work(instruction.op, arguments, outputs)
+        if recorder is not None:
+            recorder(instruction, arguments, outputs)
 
     with np.errstate(all="ignore"):
-        if trace is None and not measure:
+        if trace is None and not measure and recorder is None:
             _fast(program, registers, implicit, call)
         elif trace is not None:
             program.evaluate(registers, implicit, _Timed(call, trace, device.name), observe)

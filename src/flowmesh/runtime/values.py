@@ -117,9 +117,11 @@ def as_output(value: Any, dtype: DType) -> Any:
     """What a kernel returned for an output of `dtype`, as a runtime value: Python and NumPy scalars become arrays."""
     if type(value) is np.ndarray:
         return value
+    if isinstance(value, np.generic) and dtype.is_numpy_compatible:
+        return np.asarray(value, dtype.as_numpy_dtype)
     if isinstance(value, (Resource, Variable)) or not dtype.is_numpy_compatible:
         return value
-    if isinstance(value, (np.generic, int, float, complex, bool, bytes, list, tuple)):
+    if isinstance(value, (int, float, complex, bool, bytes, list, tuple)):
         return np.asarray(value, dtype.as_numpy_dtype)
     return value
 
