@@ -97,13 +97,42 @@ def test_control_edges_cross_as_empty_constants():
         with graph.control_dependencies([first]):
             second = raw.NoOp(name="second")
             third = raw.NoOp(name="third")
-    parts = split(graph, [], [second, third])
+        with graph.control_dependencies([second, third]):
+            fourth = raw.NoOp(name="fourth")
+    parts = split(graph, [], [fourth])
     (token,) = of_type(parts[PS], "Const")
     assert token.control_inputs[0].name == "first"
     assert token.attrs["value"].shape == (0,)
     (recv,) = of_type(parts[WORKER], "_Recv")
     assert parts[WORKER].get_operation_by_name("second").control_inputs == [recv]
     assert parts[WORKER].get_operation_by_name("third").control_inputs == [recv]
+
+
+def test_the_end_of_a_group_is_the_end_of_the_step():
+    with Graph().as_default() as graph:
+        with graph.device("/job:ps"):
+            far = raw.NoOp(name="far")
+        near = raw.NoOp(name="near")
+        with graph.control_dependencies([far, near]):
+            group = raw.NoOp(name="group")
+    parts = split(graph, [], [group])
+    assert not of_type(parts[PS], "_Send")
+    assert [c.name for c in parts[WORKER].get_operation_by_name("group").control_inputs] == ["near"]
+    pieces = split(graph, [], [group], deferred=True)
+    assert len(of_type(pieces[PS], "_Send")) == 1
+
+
+def test_what_is_made_of_known_values_is_known_in_each_part():
+    with Graph().as_default() as graph:
+        with graph.device("/job:ps"):
+            x = placeholder("x", [3, 4])
+            size = raw.Cast(raw.Shape(x, out_type=dtypes.int64), DstT=dtypes.int32)
+        with graph.device("/job:worker"):
+            doubled = raw.AddV2(size, size, name="doubled")
+    parts = split(graph, [doubled])
+    (constant,) = of_type(parts[WORKER], "Const")
+    assert constant.attrs["value"].tolist() == [3, 4]
+    assert not of_type(parts[WORKER], "_Recv")
 
 
 def test_feeds_come_in_wherever_they_are_used():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import flowmesh as tf
-from flowmesh.distributed.steps import TaskRendezvous
+from flowmesh.distributed.transport.direct.link import Link
 from tests.distributed.clusters import cluster
 
 ROWS, WIDTH = 4096, 16
@@ -30,19 +30,17 @@ def _table(parts: int, resource: bool, name: str = "table") -> Any:
 
 
 class _Sent:
-    """The names and bytes of the tensors that tasks hand over for other tasks."""
+    """The names and bytes of the tensors that tasks push to other tasks."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tensors: list[tuple[str, int]] = []
-        original = TaskRendezvous.send
+        original = Link.push
 
-        def send(rendezvous: Any, key: str, value: Any, is_dead: bool = False) -> None:
-            sender, _, receiver, name, *_ = (part.split("/device")[0] for part in key.split(";"))
-            if sender != receiver:
-                self.tensors.append((name, getattr(value, "nbytes", 0)))
-            original(rendezvous, key, value, is_dead)
+        def push(link: Any, step_id: int, transfers: Any) -> None:
+            self.tensors += [(k.split(";")[3], getattr(v, "nbytes", 0)) for k, v, _ in transfers]
+            original(link, step_id, transfers)
 
-        monkeypatch.setattr(TaskRendezvous, "send", send)
+        monkeypatch.setattr(Link, "push", push)
 
     @property
     def bytes(self) -> int:

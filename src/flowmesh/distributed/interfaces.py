@@ -7,13 +7,14 @@ ServerDef). Methods of a worker return Futures, for a master asks many workers a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
+from flowmesh.core.errors import OpError
 from flowmesh.graph.graph import Graph
 
 NEVER = Deadline()
@@ -52,6 +53,20 @@ class RunGraphCall:
     """Whether nobody comes for tensors of the step once it has succeeded here: the worker forgets it then by itself."""
     at_home: bool = True
     """Whether the calling thread may do heavy work."""
+
+
+@dataclass(frozen=True)
+class StartCall:
+    """What the runs of a registered graph have in common. Each cleans up when it has succeeded."""
+
+    session_handle: str
+    graph_handle: str
+    feeds: tuple[str, ...]
+    fetches: tuple[str, ...]
+
+
+StepSink: TypeAlias = Callable[[dict[str, Any] | None, OpError | None], None]
+"""Told the values of the fetches by name, or the error."""
 
 
 @dataclass
@@ -119,6 +134,10 @@ class WorkerInterface(ABC):
         """An `InlineRun` of a registered graph that never has to wait, for a worker in this process; else None."""
         return None
 
+    def staged(self, session_handle: str, graph_handle: str) -> Any:
+        """A `StagedPart` of a registered graph that can be run in stages, for a worker in this process; else None."""
+        return None
+
     @abstractmethod
     def cleanup_graph(self, step_id: int, deadline: Deadline = NEVER) -> Future[None]:
         """Ends what is left of a step: its tensors are dropped, its receivers fail."""
@@ -170,7 +189,21 @@ class WorkerInterface(ABC):
 
     def push(self, identity: str, step_id: int, key: str, value: Any, is_dead: bool) -> None:
         """Sends a tensor to a task that will ask for it; UnavailableError when it cannot be reached."""
+        self.push_all(identity, step_id, ((key, value, is_dead),))
+
+    def push_all(
+        self, identity: str, step_id: int, transfers: Sequence[tuple[str, Any, bool]]
+    ) -> None:
+        """As `push`, for several tensors at a time: rendezvous keys, values, and whether they are dead."""
         raise NotImplementedError
+
+    def start_graph(
+        self, call: StartCall, step_id: int, values: Sequence[Any], sink: StepSink
+    ) -> Callable[[OpError], object] | None:
+        """Starts a run of a registered graph, without a Future, on a task to which there is a direct connection. `values` are those of
+        the feeds, in order; `sink` is told the outcome, maybe before this returns. Returns what ends the run with an error; None, with
+        nothing done, when the run must be started with `run_graph`."""
+        return None
 
 
 class MasterInterface(ABC):

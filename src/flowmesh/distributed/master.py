@@ -11,6 +11,7 @@ from flowmesh.core import errors
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure, futures
 from flowmesh.distributed.discovery import contact, patience_of
+from flowmesh.distributed.fanned_step import WarmFannedStep
 from flowmesh.distributed.inline_step import InlineStep
 from flowmesh.distributed.interfaces import (
     NEVER,
@@ -208,7 +209,7 @@ class Master(MasterInterface):
 
     def inline_step(
         self, handle: str, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str]
-    ) -> InlineStep | None:
+    ) -> InlineStep | WarmFannedStep | None:
         return self.session(handle).inline_step(feeds, fetches, targets)
 
     def partial_run_setup(

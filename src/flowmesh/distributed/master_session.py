@@ -15,6 +15,7 @@ from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure, futures, plan
+from flowmesh.distributed.fanned_step import FannedStep, WarmFannedStep
 from flowmesh.distributed.inline_step import InlineStep, InlineSteps
 from flowmesh.distributed.interfaces import (
     DeviceAttributes,
@@ -104,7 +105,11 @@ class MasterSession:
             prepared = self._plan(signature, deadline)
             plan.check_feeds(prepared, feeds)
             fed = dict(feeds)
-            results = self._run_parts(prepared, fed, options, deadline, cancellation)
+            results = None
+            if prepared.fanned is not None and options is None and deadline.at is None:
+                results = prepared.fanned.run([value for _, value in feeds], cancellation)
+            if results is None:
+                results = self._run_parts(prepared, fed, options, deadline, cancellation)
             if metadata is not None:
                 self._fill(metadata, prepared, results, options)
             direct = {n: fed[n] for n in fetches if n in fed} if fed else {}
@@ -160,9 +165,12 @@ class MasterSession:
 
     def inline_step(
         self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str]
-    ) -> InlineStep | None:
+    ) -> InlineStep | WarmFannedStep | None:
         """See `MasterInterface.inline_step`."""
-        prepared = self._plan((tuple(feeds), tuple(fetches), tuple(targets)), self._deadline(None))
+        deadline = self._deadline(None)
+        prepared = self._plan((tuple(feeds), tuple(fetches), tuple(targets)), deadline)
+        if prepared.fanned is not None and deadline.at is None:
+            return prepared.fanned.bound(fetches, prepared.version)
         if len(prepared.parts) != 1:
             return None
         (part,) = prepared.parts
@@ -344,7 +352,23 @@ class MasterSession:
         parts.sort(key=lambda p: (p.task == self._own_task, p.task))
         self._register(parts, deadline)
         checks = tuple(plan.feed_dtype(t) for t in elements.feeds)
-        return Plan(signature, version, mark, parts, checks, deferred)
+        made = Plan(signature, version, mark, parts, checks, deferred)
+        if not deferred:
+            made.fanned = self._fanned(parts, signature[0])
+        return made
+
+    def _fanned(self, parts: Sequence[Part], feeds: Sequence[str]) -> FannedStep | None:
+        """The quick way to run these parts, if there is one."""
+        if not all(part.task in self._direct for part in parts):
+            return None
+        own = None
+        if parts[-1].task == self._own_task:
+            own = parts[-1].worker.staged(self.handle, parts[-1].handle)
+            if own is None or len(parts) == 1:
+                return None
+        return FannedStep(
+            self._inline, self.handle, parts, own, feeds, partial(new_step_id, self._owner), self.clean_up
+        )
 
     def place_all(self) -> None:
         """Places the operations that the graph has gained: all of them, for a variable must not be put where an op that uses
@@ -402,6 +426,8 @@ class MasterSession:
             part.worker.deregister_graph(self.handle, registered.result(), deadline)
 
     def _deregister(self, old: Plan) -> None:
+        if old.fanned is not None:
+            old.fanned.alive = False
         for part in old.parts:
             part.worker.deregister_graph(self.handle, part.handle, Deadline.after(_CLEANUP_SECONDS))
 

@@ -43,6 +43,8 @@ class Plan:
     feed_dtypes: tuple[Any, ...] = ()
     """The NumPy dtype of each feed, None where it is not checked."""
     deferred: bool = False
+    fanned: Any = None
+    """A `FannedStep`, where one can run this plan."""
 
 
 @dataclass(frozen=True)

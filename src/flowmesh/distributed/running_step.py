@@ -25,9 +25,16 @@ _GRACE = 10.0
 class RunningStep:
     """The runs of all parts of one step. The first error ends the others."""
 
-    def __init__(self, parts: Sequence[Part], cancellation: CancellationManager):
-        """`cancellation` is the step's own: cancelling it ends all parts."""
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        cancellation: CancellationManager,
+        links: Sequence[Any] | None = None,
+    ):
+        """`cancellation` is the step's own: cancelling it ends all parts. `links` are the connections on which answers come, if
+        they are known already."""
         self._parts = parts
+        self._links = links
         self._cancellation = cancellation
         self._deadline = NEVER
         self._lock = threading.Lock()
@@ -52,14 +59,22 @@ class RunningStep:
             else:
                 future.add_done_callback(partial(self._finished, index))
 
+    def told(self, index: int, tensors: dict[str, Any] | None, error: OpError | None) -> None:
+        """Takes the outcome of a part: the values of its fetches, or the error."""
+        result = None if tensors is None else RunGraphResult(tensors, cleaned=True)
+        self._take(index, result, error)
+
     def _finished(self, index: int, future: Future[RunGraphResult]) -> None:
         error = futures.error_of(future)
+        self._take(index, future.result() if error is None else None, error)
+
+    def _take(self, index: int, result: RunGraphResult | None, error: OpError | None) -> None:
         first = False
         with self._lock:
             self._pending.discard(index)
             self._left -= 1
             if error is None:
-                self._results[index] = future.result()
+                self._results[index] = result
             else:
                 first = not self._failures
                 self._failures[index] = error
@@ -108,7 +123,9 @@ class RunningStep:
 
     def _help(self) -> None:
         """Reads the answers in this thread for a while: most steps end before it is worth while to wake another one."""
-        links = [link for part in self._parts if (link := part.worker.link) is not None]
+        links = self._links
+        if links is None:
+            links = [link for part in self._parts if (link := part.worker.link) is not None]
         if links:
             self._helper = threading.get_ident()
             self._waker = waker = links[0].waker()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -17,6 +17,7 @@ from flowmesh.distributed.routes import Routes, source_task, target_task
 from flowmesh.distributed.step_ids import owner, owner_of
 from flowmesh.runtime import timer
 from flowmesh.runtime.rendezvous import Rendezvous, parse_key
+from flowmesh.runtime.staged import StagedRun, Transfer
 
 _REMEMBERED = 4096
 ORPHAN_SECONDS = 5.0
@@ -32,6 +33,8 @@ class TaskRendezvous(Rendezvous):
         self.runs = 0
         self.asked = 0
         self.ended = False
+        self.successor: StagedRun | None = None
+        """The run that takes what is delivered here, once it has begun."""
         self._unused: dict[str, Callable[[], None]] = {}
         self._pulls: CancellationManager | None = None
         self._pulls_lock = threading.Lock()
@@ -69,7 +72,8 @@ class TaskRendezvous(Rendezvous):
         """Takes what another task has pushed; calls `used` when it is asked for or dropped."""
         future = None
         with self._lock:
-            if self._error is None and not self.ended:
+            successor = self.successor
+            if successor is None and self._error is None and not self.ended:
                 waiting = self._waiting.get(key)
                 if not waiting:
                     self._values.setdefault(key, deque()).append((value, is_dead))
@@ -81,6 +85,17 @@ class TaskRendezvous(Rendezvous):
         used()
         if future is not None:
             futures.settle(future, (value, is_dead))
+        if successor is not None:
+            successor.deliver([(key, value, is_dead)])
+
+    def hand_over(self, run: StagedRun) -> None:
+        """Has `run` take what was delivered early, and what is delivered from now on."""
+        with self._lock:
+            self.successor = run
+            values, self._values = self._values, {}
+            transfers = [(key, *delivery) for key, many in values.items() for delivery in many]
+        self.drop_unused()
+        run.deliver(transfers)
 
     def waits_for(self, identity: str) -> bool:
         """Whether something is awaited from the server with this identity."""
@@ -144,6 +159,33 @@ class StepTable:
         self._lock = threading.Lock()
         self._steps: dict[int, TaskRendezvous] = {}
         self._ended: OrderedDict[int, None] = OrderedDict()
+        self.runs: dict[int, StagedRun] = {}
+        """The runs of steps that need no rendezvous."""
+
+    def begin(self, run: StagedRun) -> None:
+        """Has `run`, which is about to start, take all that is delivered for its step; AbortedError when that has ended already."""
+        step_id = run.step_id
+        with self._lock:
+            if self._ended and step_id in self._ended:
+                raise self._has_ended(step_id)
+            early = self._steps.pop(step_id, None)
+            self._early.discard(step_id)
+            self.runs[step_id] = run
+        if early is not None:
+            early.hand_over(run)
+
+    def deliver_all(
+        self, step_id: int, transfers: Sequence[Transfer], used: Callable[[], None]
+    ) -> None:
+        """As `deliver`, for tensors that arrived together; `used` is called once, for all of them."""
+        run = self.runs.get(step_id)
+        if run is not None:
+            used()
+            run.deliver(transfers)
+            return
+        last = transfers[-1]
+        for transfer in transfers:
+            self.deliver(step_id, *transfer, used if transfer is last else _nothing)
 
     def enter(self, step_id: int, routes: Routes | None = None) -> TaskRendezvous:
         """The rendezvous for a run that starts; AbortedError when the step has ended already."""
@@ -162,13 +204,17 @@ class StepTable:
         """Takes a tensor that another task has pushed, maybe before the step starts here; `used` is called once it is asked for,
         or dropped because the step has ended."""
         with self._lock:
+            run = self.runs.get(step_id)
             step = self._steps.get(step_id)
-            if step is None and step_id not in self._ended:
+            if step is None and run is None and step_id not in self._ended:
                 step = self._find_or_create(step_id)
                 self._early.add(step_id)
                 if owner_of(step_id) not in self._masters:
                     self._orphan([step_id])
-        if step is None:
+        if run is not None:
+            used()
+            run.deliver([(key, value, is_dead)])
+        elif step is None:
             used()
         else:
             step.deliver(key, value, is_dead, used)
@@ -221,6 +267,8 @@ class StepTable:
         for step in steps:
             if step.waits_for(identity):
                 Rendezvous.abort(step, error)
+        for run in list(self.runs.values()):
+            run.lose(identity, error)
 
     def finish(self, step_id: int) -> None:
         """Forgets a step that has succeeded and of which nothing can come any more."""
@@ -250,22 +298,26 @@ class StepTable:
         step = self._steps.get(step_id)
         if step is None:
             if step_id in self._ended:
-                raise failure.mark_derived(
-                    errors.AbortedError(
-                        None, None, f"Step {step_id} has ended on {self._routes.own}"
-                    )
-                )
+                raise self._has_ended(step_id)
             step = self._steps[step_id] = TaskRendezvous(step_id, self._routes)
         return step
 
+    def _has_ended(self, step_id: int) -> OpError:
+        text = f"Step {step_id} has ended on {self._routes.own}"
+        return failure.mark_derived(errors.AbortedError(None, None, text))
+
     def end(self, step_id: int) -> None:
         """Forgets a step; whoever still waits in it fails with AbortedError."""
+        run = self.runs.pop(step_id, None)
         with self._lock:
             step = self._steps.pop(step_id, None)
             self._early.discard(step_id)
             self._ended[step_id] = None
             if len(self._ended) > _REMEMBERED:
                 self._ended.popitem(last=False)
+        if run is not None:
+            text = f"Cleanup {step_id}"
+            run.cancel(failure.mark_derived(errors.AbortedError(None, None, text)))
         if step is None:
             return
         step.ended = True
@@ -286,11 +338,17 @@ class StepTable:
             timer.cancel(number)
         for step in steps.values():
             step.abort(error)
+        for run in list(self.runs.values()):
+            run.cancel(error)
 
     def step_ids(self) -> list[int]:
         """The steps there are, sorted."""
         with self._lock:
-            return sorted(self._steps)
+            return sorted({*self._steps, *self.runs})
+
+
+def _nothing() -> None:
+    pass
 
 
 def check_sender(key: str, own: str, incarnations: dict[str, int]) -> None:

@@ -24,6 +24,7 @@ from flowmesh.distributed.peers import Peers
 from flowmesh.distributed.policy import Policy
 from flowmesh.distributed.recv_log import RecvLog
 from flowmesh.distributed.routes import Routes
+from flowmesh.distributed.staged_part import StagedPart
 from flowmesh.distributed.step_stats import to_step_stats
 from flowmesh.distributed.steps import StepTable, TaskRendezvous, check_sender
 from flowmesh.distributed.worker_session import RegisteredGraph, WorkerSession, transfer_keys
@@ -31,6 +32,7 @@ from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
 from flowmesh.resources.manager import DEFAULT_CONTAINER, ResourceManager
 from flowmesh.runtime.inline import InlineRun, is_inline
+from flowmesh.runtime.staged import Transfer
 from flowmesh.runtime.step import StepContext
 from flowmesh.runtime.trace import TraceCollector
 
@@ -256,9 +258,19 @@ class Worker(WorkerInterface):
             run.add_done_callback(lambda _: self._over(own, token))
         return run, trace, rendezvous, own
 
+    def staged(self, session_handle: str, graph_handle: str) -> StagedPart | None:
+        """A registered graph that can be run in stages, if that is the best way to run it now; else None. Raises AbortedError for
+        what is not known."""
+        session = self._session(session_handle)
+        part = session.graph(graph_handle).staged(session.routes, self._steps, self._staged_over)
+        return part if part is not None and part.usable else None
+
     def _over(self, own: CancellationManager, token: int) -> None:
         own.close()
         self._running.deregister(token)
+        self._staged_over()
+
+    def _staged_over(self) -> None:
         if self._refusal is not None:
             with self._lock:
                 self._quiet.notify_all()
@@ -270,7 +282,9 @@ class Worker(WorkerInterface):
     def drain(self, deadline: Deadline) -> None:
         """Gives the steps under way until the deadline to end."""
         with self._lock:
-            self._quiet.wait_for(lambda: not self._running.waiting, deadline.remaining())
+            self._quiet.wait_for(
+                lambda: not self._running.waiting and not self._steps.runs, deadline.remaining()
+            )
 
     def _result(
         self, call: RunGraphCall, graph: RegisteredGraph, tensors: Any, trace: TraceCollector | None
@@ -361,6 +375,12 @@ class Worker(WorkerInterface):
     ) -> None:
         """Takes a tensor that another task has pushed; `used` is called when it is asked for, or dropped."""
         self._steps.deliver(step_id, key, value, is_dead, used)
+
+    def deliver_all(
+        self, step_id: int, transfers: Sequence[Transfer], used: Callable[[], None]
+    ) -> None:
+        """Takes tensors that another task has pushed in one message; `used` is called once, for all of them."""
+        self._steps.deliver_all(step_id, transfers, used)
 
     def peer_found(self, identity: str) -> None:
         """There is a connection to another process on the direct plane."""

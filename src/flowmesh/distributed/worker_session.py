@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flowmesh.core import errors
 from flowmesh.distributed.peers import Peers
 from flowmesh.distributed.routes import Routes
+from flowmesh.distributed.staged_part import StagedPart, staged_part
+from flowmesh.distributed.steps import StepTable
 from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.importer import load_graph_def
@@ -46,6 +48,7 @@ class RegisteredGraph:
         self._lock = threading.Lock()
         self._piecewise: Executable | None = None
         self._executable = self._make(part)
+        self._staged: tuple[Routes, StagedPart | None] | None = None
 
     def arguments(self, feeds: Mapping[str, Any]) -> Mapping[str, Any]:
         """The feeds that the part needs; InvalidArgumentError when one is missing."""
@@ -61,6 +64,16 @@ class RegisteredGraph:
                     )
             return {name: feeds[name] for name in self.feed_keys}
         return feeds
+
+    def staged(
+        self, routes: Routes, steps: StepTable, over: Callable[[], None]
+    ) -> StagedPart | None:
+        """The part as one that runs in stages; None when it cannot."""
+        found = self._staged
+        if found is None or found[0] is not routes:
+            part = None if self._deferred else staged_part(self._executable, routes, steps, over)
+            found = self._staged = (routes, part)
+        return found[1]
 
     def executable(self, partial: bool) -> Executable:
         """What runs the part, at once or piece by piece."""

@@ -5,7 +5,9 @@ Rules
   2. A tensor used in another part crosses once per part, however many ops use it there: `_Send` beside its
      producer, `_Recv` on the device of its first consumer. A ref crosses as the value that it refers to once all has
      run that its consumer comes after: once for each such set.
-  3. A control edge to another part is carried by an empty constant that waits for the op and is sent like a tensor.
+  3. A control edge to another part is carried by an empty constant that waits for the op and is sent like a tensor. A `NoOp` that
+     nothing waits for (`tf.group` as a target) needs none: a step is not over before all its parts are. With `deferred` it does,
+     for its end may be asked for in between.
   4. A fed tensor is a `_Recv` with `client_terminated` in every part that uses it; a fetched tensor is a `_Send` with
      `client_terminated` beside its producer. Their `tensor_name` is the tensor's name.
   5. With `deferred`, feeds and fetches pass through the rendezvous of the step instead (partial runs): not client_terminated,
@@ -36,6 +38,7 @@ from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 from flowmesh.passes import conditions
 
+_FROM_KNOWN = frozenset({"Cast", "ConcatV2", "Pack", "StridedSlice"})
 _EMPTY = TensorShape([0])
 _MAX_REPLICATED = 1 << 20
 """Bytes up to which a constant is put into each part that uses it."""
@@ -85,12 +88,14 @@ class _Partitioner:
         self._received: dict[tuple[Any, ...], Operation] = {}
         self._edges = 0
         self._foreign = False
+        self._awaited: set[Operation] = set()
         self._conditions: dict[Operation, conditions.Condition] = {}
 
     def run(self, ops: Sequence[Operation], fetches: Iterable[Tensor]) -> dict[str, Graph]:
         if any(op.type in conditions.SWITCHES for op in ops):
             self._conditions = conditions.find_conditions(ops)
         self._foreign = any(op.graph.foreign for op in ops[:1])
+        self._awaited = {control for op in ops for control in op._control_inputs}
         for op in ops:
             self._copy(op)
         for tensor in dict.fromkeys(fetches):
@@ -112,7 +117,12 @@ class _Partitioner:
         part = self._key(device)
         before = tuple(c for c in op._control_inputs if c not in self._fed_ops)
         inputs = [self._input(tensor, part, device, before) for tensor in op.inputs]
-        controls = [self._control(control, part, device) for control in before]
+        last = op.type == "NoOp" and op not in self._awaited and not self._deferred
+        controls = [
+            self._control(control, part, device)
+            for control in before
+            if not last or self._key(self._placement[control]) == part
+        ]
         copy = self._part(part).create_operation(
             op.definition,
             inputs,
@@ -320,12 +330,20 @@ class _Partitioner:
 
 
 def _known_value(tensor: Tensor) -> Any:
-    """The value of a constant, or of a shape that is known; None for all others and where control inputs must come first."""
-    op = tensor.op
-    if op._control_inputs or op.type not in ("Const", "Shape", "ShapeN", "Size", "Rank"):
+    """The value of a constant, of a shape that is known, or of what is made from these; None for all others and where control
+    inputs must come first."""
+    if not _may_be_known(tensor.op):
         return None
     value = constant_value(tensor)
     return value if isinstance(value, np.ndarray) and value.nbytes <= _MAX_REPLICATED else None
+
+
+def _may_be_known(op: Operation) -> bool:
+    if op._control_inputs:
+        return False
+    if op.type in ("Const", "Shape", "ShapeN", "Size", "Rank"):
+        return True
+    return op.type in _FROM_KNOWN and all(_may_be_known(t.op) for t in op.inputs)
 
 
 def _define(op_type: str, **attrs: Any) -> Any:

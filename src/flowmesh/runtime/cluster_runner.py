@@ -107,6 +107,8 @@ class ClusterRunner:
         """Of the programs: the one that ran last, bound to its variables."""
         self._shaped: dict[Any, tuple[ShapedCluster, _Entry]] = {}
         """What NumPy runs the short way, by the shapes of the inputs."""
+        self._recent: _Entry | None = None
+        """The signature of the latest run that NumPy did the short way."""
         self._always = _Entry(())
         """Stands for all signatures when NumPy always runs this cluster."""
         self._recordable = not device.is_accelerator and not program.implicit
@@ -126,6 +128,8 @@ class ClusterRunner:
         """Whether the next run may have to compile a program of some size first, which takes long."""
         if self._settled or self._warm is not None:
             return False
+        if self._recent is not None:
+            return self._recent.runs + 1 >= self._recent.limit
         return self.program.xla_only or self.work >= cost.MINIMUM_FOR_XLA
 
     def run(
@@ -196,6 +200,7 @@ class ClusterRunner:
             outputs = shaped.run(inputs)
         if outputs is not None:
             entry.runs += 1
+            self._recent = entry
             count("numpy_runs")
         return outputs
 
@@ -260,6 +265,7 @@ class ClusterRunner:
         choice = ask()
         if choice == "xla" and self._compiled >= MAX_SIGNATURES:
             self._warn_of_signatures()
+            entry.limit = sys.maxsize
             return ask(full=True)
         return choice
 
@@ -461,6 +467,7 @@ class ClusterRunner:
 
     def _give_up(self, entry: _Entry, exc: BaseException, where: str) -> None:
         entry.broken = True
+        entry.limit = sys.maxsize
         count("fallbacks")
         _log.debug(
             "%s cannot be traced (%s: %s): %s is run by NumPy",

@@ -46,7 +46,7 @@ class InlineRun:
         ]
         self._units = [
             (executable.clusters[t.index], t.inputs, _wanted(t.outputs), t.op)
-            for t in _in_order(schedule)
+            for t in in_order(schedule)
         ]
         by_name = {name: (slot, op) for name, slot, op in schedule.results}
         self._results = [by_name[name] for name in fetches]
@@ -104,7 +104,7 @@ def is_inline(executable: Executable, feeds: Sequence[str], fetches: Sequence[st
     )
 
 
-def _in_order(schedule: Schedule) -> list[Any]:
+def in_order(schedule: Schedule) -> list[Any]:
     """The units in the order in which the usual way runs them."""
     pending = [task.pending for task in schedule.tasks]
     stack = list(schedule.roots)[::-1]

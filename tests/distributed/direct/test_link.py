@@ -6,7 +6,7 @@ import gc
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -18,7 +18,7 @@ from flowmesh.core.cancellation import CancellationManager
 from flowmesh.distributed.transport.direct import frames
 from flowmesh.distributed.transport.direct.channel import Channel, Message
 from flowmesh.distributed.transport.direct.frames import Kind
-from flowmesh.distributed.transport.direct.link import Link
+from flowmesh.distributed.transport.direct.link import Link, Transfer
 
 Pair = tuple[Link, Link, "Recorder"]
 
@@ -42,11 +42,10 @@ class Recorder:
             cancellation.register(lambda error: self.arrived.release())
             self.arrived.release()
 
-    def pushed(
-        self, link: Link, step_id: int, key: str, value: Any, is_dead: bool, size: int
-    ) -> None:
-        self.pushed_values.append((step_id, key, value, is_dead, size))
-        self.arrived.release()
+    def pushed(self, link: Link, step_id: int, transfers: Sequence[Transfer], size: int) -> None:
+        for key, value, is_dead in transfers:
+            self.pushed_values.append((step_id, key, value, is_dead, size))
+            self.arrived.release()
 
     def found(self, link: Link) -> None:
         pass
@@ -152,7 +151,7 @@ def test_the_end_fails_what_is_under_way(pair: Pair) -> None:
     assert recorder.arrived.acquire(timeout=10)
     assert isinstance(recorder.lost_error, errors.UnavailableError)
     with pytest.raises(errors.UnavailableError):
-        near.push(1, "key", np.float32(1), False)
+        near.push(1, [("key", np.float32(1), False)])
 
 
 def test_a_malformed_message_ends_the_connection_only(pair: Pair) -> None:
@@ -168,7 +167,7 @@ def test_pushed_tensors_wait_for_credit() -> None:
     for near, far, recorder in connected(False, window=1 << 20):
         chunk = np.zeros(100_000, np.float32)
         for number in range(10):
-            near.push(5, f"k{number}", chunk, False)
+            near.push(5, [(f"k{number}", chunk, False)])
         for _ in range(2):
             assert recorder.arrived.acquire(timeout=10)
         near.call(Kind.PING, b"", (), lambda m: m).result(10)
@@ -183,7 +182,7 @@ def test_pushed_tensors_wait_for_credit() -> None:
 
 def test_a_tensor_larger_than_the_window_is_pushed() -> None:
     for near, _, recorder in connected(False, window=1 << 10):
-        near.push(-3, "k", np.arange(10_000), False)
+        near.push(-3, [("k", np.arange(10_000), False)])
         assert recorder.arrived.acquire(timeout=10)
         step_id, _, value, is_dead, _ = recorder.pushed_values[0]
         assert (step_id, is_dead) == (-3, False)

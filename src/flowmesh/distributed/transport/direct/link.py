@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
-import select
 import struct
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
@@ -23,23 +20,24 @@ from flowmesh.distributed import failure, futures
 from flowmesh.distributed.heartbeat import Heartbeat, Rhythm, silence
 from flowmesh.distributed.transport.direct import channel as channels, frames
 from flowmesh.distributed.transport.direct.channel import Channel, Message
-from flowmesh.distributed.transport.direct.frames import Encoded, Kind
+from flowmesh.distributed.transport.direct.frames import Encoded, Form, Kind
+from flowmesh.distributed.transport.direct.helping import Turn, Waker, help_out, thread_waker
 
 _log = logging.getLogger(__name__)
 
 WINDOW = 64 << 20
 """Bytes of pushed tensors that the other side has not yet asked for. A larger tensor goes when little else is under way."""
 _OVERHEAD = 256
-HELP = 0.05
-"""Seconds for which a waiting thread reads by itself."""
-_ASIDE = 0.01
-"""Seconds for which a reading thread steps aside after a waiting one has read."""
-_LEND = 0.002
-"""Seconds to wait for the reading thread to step aside."""
-_CONTENTION = 1.0
-"""Seconds for which it does not, when several threads wait at a time."""
-_PUSH = struct.Struct("<QBxxxI")
+_TOGETHER = 64 << 10
+"""Bytes up to which tensors are pushed in one message."""
+_MAX_PACKED = 4096
+_PUSH = struct.Struct("<q")
+"""The step; the rendezvous keys follow, each with a tensor."""
 _CREDIT = struct.Struct("<Q")
+
+
+Transfer: TypeAlias = tuple[str, Any, bool]
+"""Rendezvous key, value, and whether it is dead."""
 
 
 class Service(Protocol):
@@ -48,10 +46,8 @@ class Service(Protocol):
     def request(self, link: Link, message: Message) -> None:
         """Handles a request; replies now or later. Never waits."""
 
-    def pushed(
-        self, link: Link, step_id: int, key: str, value: Any, is_dead: bool, size: int
-    ) -> None:
-        """Takes a tensor that another task sends; `link.consumed(size)` follows when it is used."""
+    def pushed(self, link: Link, step_id: int, transfers: Sequence[Transfer], size: int) -> None:
+        """Takes tensors that another task sends; `link.consumed(size)` follows when the last of them is used."""
 
     def found(self, link: Link) -> None:
         """There is a new connection."""
@@ -61,6 +57,44 @@ class Service(Protocol):
 
     def close(self) -> None:
         """Nothing arrives any more."""
+
+
+class Sink(Protocol):
+    """Who waits for the answer to a request; one of the methods is called, once."""
+
+    def answered(self, message: Message) -> None:
+        """Takes the answer."""
+
+    def failed(self, error: OpError) -> None:
+        """There is none."""
+
+
+class Cancellable(Protocol):
+    """What is being done for the other side."""
+
+    def cancel(self, error: OpError) -> None:
+        """Ends it."""
+
+
+class _FutureSink:
+    """Makes a Future of an answer."""
+
+    __slots__ = ("_convert", "_future")
+
+    def __init__(self, future: Future[Any], convert: Callable[[Message], Any]) -> None:
+        self._future = future
+        self._convert = convert
+
+    def answered(self, message: Message) -> None:
+        try:
+            value = self._convert(message)
+        except Exception as exc:
+            futures.fail(self._future, failure.of_exception(exc))
+            return
+        futures.settle(self._future, value)
+
+    def failed(self, error: OpError) -> None:
+        futures.fail(self._future, error)
 
 
 class Link:
@@ -79,7 +113,7 @@ class Link:
         self.identity = identity
         self.name = name
         self.alive = True
-        self.serving: dict[int, CancellationManager] = {}
+        self.serving: dict[int, Cancellable] = {}
         """What cancels the requests that are being answered."""
         self.steps: set[int] = set()
         """The steps that the other side, a master, has parts of here, and has not ended."""
@@ -88,21 +122,17 @@ class Link:
         self._service = service
         self._window = window
         self._numbers = itertools.count(1)
-        self._pending: dict[int, tuple[Future[Any], Callable[[Message], Any]]] = {}
+        self._pending: dict[int, Sink] = {}
         self._credit_lock = threading.Lock()
         self._outstanding = 0
         self._consumed = 0
-        self._held: deque[tuple[bytes, Encoded, int]] = deque()
+        self._held: deque[tuple[bytes, list[Encoded], int]] = deque()
+        self._packed: dict[tuple[str, ...], bytes] = {}
         self._reason: OpError | None = None
         self._on_close: list[Callable[[Link], None]] = []
-        self._role = threading.Lock()
-        """Held by the thread that reads."""
-        self._helped = False
-        self._ended = False
-        self._resume = threading.Event()
-        self._kick = Waker()
-        self._poll: Any = None
-        self._contended = 0.0
+        self.turn = Turn(channel)
+        self.ended = False
+        """Whether nothing more can be read."""
         self._why = "the other side closed the connection"
 
     @property
@@ -160,50 +190,80 @@ class Link:
         future with the reason at once."""
         future: Future[Any] = Future()
         number = next(self._numbers)
-        self._pending[number] = (future, convert)
+        self._pending[number] = _FutureSink(future, convert)
         if cancellation is not None:
-            token = cancellation.register(lambda error: self._give_up(number, error))
+            token = cancellation.register(lambda error: self.give_up(number, error))
             future.add_done_callback(lambda _: cancellation.deregister(token))
             if future.done():
                 return future
+        self._ask(kind, number, head, tensors)
+        return future
+
+    def ask(self, kind: Kind, head: bytes, tensors: Sequence[Encoded], sink: Sink) -> int:
+        """Sends a request; `sink` is told the answer or the error, which may be before this returns. The number that `give_up` takes."""
+        number = next(self._numbers)
+        self._pending[number] = sink
+        self._ask(kind, number, head, tensors)
+        return number
+
+    def _ask(self, kind: Kind, number: int, head: bytes, tensors: Sequence[Encoded]) -> None:
         try:
             self.channel.send(kind, number, head, tensors)
         except OpError as error:
-            if self._pending.pop(number, None) is not None:
-                futures.fail(future, self._lost_error(error))
-        return future
+            sink = self._pending.pop(number, None)
+            if sink is not None:
+                sink.failed(self._lost_error(error))
 
     def tell(self, kind: Kind, head: bytes) -> None:
         """Sends a message that has no reply; does nothing when the connection is gone."""
         with contextlib.suppress(OpError):
             self.channel.send(kind, 0, head)
 
-    def _give_up(self, number: int, error: OpError) -> None:
-        found = self._pending.pop(number, None)
-        if found is None:
+    def give_up(self, number: int, error: OpError) -> None:
+        """Ends the wait for an answer with this error, and tells the other side."""
+        sink = self._pending.pop(number, None)
+        if sink is None:
             return
         with contextlib.suppress(OpError):
             self.channel.send(Kind.ABORT, number, frames.pack_error(*failure.to_wire(error)))
-        futures.fail(found[0], error)
+        sink.failed(error)
 
     # -- pushing -----------------------------------------------------------------------------------------
 
-    def push(self, step_id: int, key: str, value: Any, is_dead: bool) -> None:
-        """Sends a tensor that the other side will ask for; it is kept here while too much is under way.
+    def push(self, step_id: int, transfers: Sequence[Transfer]) -> None:
+        """Sends tensors that the other side will ask for, small ones together; they are kept here while too much is under way.
 
         Raises UnavailableError when the connection is gone.
         """
-        encoded = frames.encode(None if is_dead else value)
-        data = key.encode()
-        head = _PUSH.pack(step_id & 0xFFFFFFFFFFFFFFFF, is_dead, len(data)) + data
-        size = encoded.size + _OVERHEAD
+        keys: list[str] = []
+        group: list[Encoded] = []
+        size = 0
+        for key, value, is_dead in transfers:
+            encoded = frames.encode(None if is_dead else value)
+            if group and size + encoded.size > _TOGETHER:
+                self._push(step_id, keys, group, size)
+                keys, group, size = [], [], 0
+            keys.append(key)
+            group.append(encoded)
+            size += encoded.size + _OVERHEAD
+        self._push(step_id, keys, group, size)
+
+    def _push(self, step_id: int, keys: list[str], group: list[Encoded], size: int) -> None:
+        names = tuple(keys)
+        packed = self._packed.get(names)
+        if packed is None:
+            packed = frames.pack_strings(names)
+            if len(self._packed) >= _MAX_PACKED:
+                self._packed.clear()
+            self._packed[names] = packed
+        head = _PUSH.pack(step_id) + packed
         with self._credit_lock:
             if self._held or not self._fits(size):
-                self._held.append((head, encoded, size))
+                self._held.append((head, group, size))
                 return
             self._outstanding += size
         try:
-            self.channel.send(Kind.PUSH, 0, head, (encoded,))
+            self.channel.send(Kind.PUSH, 0, head, group)
         except OpError as error:
             raise self._lost_error(error) from None
 
@@ -224,11 +284,11 @@ class Link:
         with self._credit_lock:
             self._outstanding = max(0, self._outstanding - amount)
             while self._held and self._fits(self._held[0][2]):
-                head, encoded, size = self._held.popleft()
+                head, group, size = self._held.popleft()
                 self._outstanding += size
-                ready.append((head, encoded))
-        for head, encoded in ready:
-            self.channel.send(Kind.PUSH, 0, head, (encoded,))
+                ready.append((head, group))
+        for head, group in ready:
+            self.channel.send(Kind.PUSH, 0, head, group)
 
     # -- answering -----------------------------------------------------------------------------------------
 
@@ -257,56 +317,19 @@ class Link:
 
     def run(self) -> None:
         """Handles what arrives until the connection ends. Steps aside while waiting threads do so themselves (`help_out`)."""
-        while not self._ended:
-            while self._helped:
-                self._helped = False
-                self._resume.wait(_ASIDE)
-                self._resume.clear()
-            with self._role:
-                if not self._ended and self._wait_readable():
-                    self._read()
+        turn = self.turn
+        while not self.ended:
+            turn.step_aside()
+            with turn.lock:
+                if not self.ended and turn.wait():
+                    self.read()
         self.close(errors.UnavailableError(None, None, self._why))
         self.channel.release()
 
-    def _wait_readable(self) -> bool:
-        """Waits until something arrives; False when a waiting thread wants to read it."""
-        if not self.channel.can_poll or self.channel.has_more:
-            return True
-        poll = self._poll
-        if poll is None:
-            poll = self._poll = select.poll()
-            poll.register(self.channel.fileno(), select.POLLIN)
-            poll.register(self._kick.fd, select.POLLIN)
-        ready = poll.poll()
-        if any(number == self._kick.fd for number, _ in ready):
-            self._kick.rest()
-            return len(ready) > 1 and not self._helped
-        return True
-
-    def _lend(self) -> bool:
-        """Takes the role of the reading thread over, if it can be had soon."""
-        if not self.channel.can_poll or time.monotonic() < self._contended:
-            return False
-        self._helped = True
-        if self._role.acquire(blocking=False):
-            return True
-        self._kick()
-        if self._role.acquire(timeout=_LEND):
-            return True
-        # Several threads wait for this connection: they leave it to the thread that is made for it.
-        self._contended = time.monotonic() + _CONTENTION
-        self._return()
-        return False
-
-    def _return(self) -> None:
-        """Has the reading thread go on at once."""
-        self._helped = False
-        self._resume.set()
-
-    def _read(self) -> None:
-        """Waits for one message and handles it; sets `_ended` when there will be no more. `_role` is held."""
+    def read(self) -> None:
+        """Waits for one message and handles it; sets `ended` when there will be no more. The turn is held."""
         channel = self.channel
-        self._ended = True
+        self.ended = True
         try:
             message = channel.read_message()
             if message is None:
@@ -319,7 +342,7 @@ class Link:
                 channel.give_back()
             finally:
                 channels.uncork()
-            self._ended = False
+            self.ended = False
         except (frames.MalformedError, struct.error) as error:
             self._why = f"it sent a malformed message: {error}"
             _log.warning("The connection to %s is closed: %s", self.name, self._why)
@@ -331,7 +354,7 @@ class Link:
             self._why = f"{type(error).__name__}: {error}"
             _log.exception("The connection to %s is closed", self.name)
         finally:
-            if self._ended:
+            if self.ended:
                 # The reading thread is woken, and closes the link.
                 self.channel.close(errors.UnavailableError(None, None, self._why))
 
@@ -356,36 +379,36 @@ class Link:
             self._service.request(self, message)
 
     def _answered(self, message: Message) -> None:
-        found = self._pending.pop(message.request, None)
-        if found is None:
+        sink = self._pending.pop(message.request, None)
+        if sink is None:
             return  # it was given up
-        future, convert = found
         if message.kind == Kind.ERROR:
             code, text = frames.unpack_error(_stripped(message))
-            futures.fail(future, failure.from_wire(code, text))
-            return
-        try:
-            value = convert(message)
-        except Exception as exc:
-            futures.fail(future, failure.of_exception(exc))
-            return
-        futures.settle(future, value)
+            sink.failed(failure.from_wire(code, text))
+        else:
+            sink.answered(message)
 
     def _push_arrived(self, message: Message) -> None:
-        step_id, is_dead, length = _PUSH.unpack_from(message.meta)
-        start = _PUSH.size
-        if len(message.tensors) != 1 or start + length > message.head_size:
-            raise frames.MalformedError("a pushed tensor without value or key")
-        key = message.meta[start : start + length].decode()
-        if step_id >= 1 << 63:
-            step_id -= 1 << 64
-        tensor = message.tensors[0]
-        value = frames.decode(tensor)
-        size = tensor.size + _OVERHEAD
+        (step_id,) = _PUSH.unpack_from(message.meta)
+        packed = message.meta[_PUSH.size : message.head_size]
+        keys = self.known.get(packed)
+        if keys is None:
+            keys = frames.unpack_strings(packed, 0)[0]
+            if len(self.known) >= _MAX_PACKED:
+                self.known.clear()
+            self.known[packed] = keys
+        tensors = message.tensors
+        if not keys or len(tensors) != len(keys):
+            raise frames.MalformedError("pushed tensors without values or keys")
+        size = _OVERHEAD * len(tensors)
+        transfers = []
+        for key, tensor in zip(keys, tensors):
+            size += tensor.size
+            transfers.append((key, frames.decode(tensor), tensor.form == Form.DEAD))
         if self._service is None:
             self.consumed(size)
         else:
-            self._service.pushed(self, step_id, key, value, bool(is_dead), size)
+            self._service.pushed(self, step_id, transfers, size)
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -397,14 +420,14 @@ class Link:
             if not self.alive:
                 return
             self.alive = False
-        self._return()
+        self.turn.resume()
         lost = self._lost_error(error)
         while self._pending:
             try:
-                _, (future, _) = self._pending.popitem()
+                _, sink = self._pending.popitem()
             except KeyError:
                 break
-            futures.fail(future, lost)
+            sink.failed(lost)
         gone = failure.mark_derived(
             errors.CancelledError(None, None, f"The connection to {self.name} was lost")
         )
@@ -420,86 +443,6 @@ class Link:
         return errors.UnavailableError(
             None, None, f"{self.name} cannot be reached: {error.message}"
         )
-
-
-class Waker:
-    """Ends a `help_out` from another thread."""
-
-    def __init__(self) -> None:
-        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._used = False
-
-    def __call__(self) -> None:
-        os.eventfd_write(self.fd, 1)
-        self._used = True  # last: what was written is read sooner or later
-
-    def rest(self) -> None:
-        """Forgets earlier calls."""
-        if self._used:
-            self._used = False
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self.fd)
-
-    def __del__(self) -> None:
-        os.close(self.fd)
-
-
-_thread = threading.local()
-
-
-def thread_waker() -> Waker:
-    """The waker of this thread."""
-    found: Waker | None = getattr(_thread, "waker", None)
-    if found is None:
-        found = _thread.waker = Waker()
-    found.rest()
-    return found
-
-
-def help_out(
-    links: Sequence[Link], waker: Waker, over: Callable[[], bool], seconds: float = HELP
-) -> None:
-    """Handles what arrives on these links in the calling thread, which waits for some of it, until `over()` or for so long.
-    `waker` is the thread's own: who ends the wait from elsewhere calls it.
-
-    To wake a thread costs about as much as a message does. Links that another thread is reading from are left to it.
-    """
-    mine = []
-    poll = select.poll()
-    poll.register(waker.fd, select.POLLIN)
-    try:
-        for link in links:
-            if not link._lend():
-                break
-            mine.append(link)
-            if not link._ended:
-                poll.register(link.channel.fileno(), select.POLLIN)
-        else:
-            _help(mine, poll, over, time.monotonic() + seconds)
-    finally:
-        for link in mine:
-            if over() and not link._ended and time.monotonic() >= link._contended:
-                link._helped = True
-            else:
-                link._return()
-            link._role.release()
-
-
-def _help(links: Sequence[Link], poll: Any, over: Callable[[], bool], end: float) -> None:
-    by_number = {link.channel.fileno(): link for link in links}
-    while not over():
-        ready = [link for link in links if link.channel.has_more]
-        if not ready:
-            left = end - time.monotonic()
-            if left <= 0:
-                return
-            ready = [by_number[n] for n, _ in poll.poll(left * 1000) if n in by_number]
-            if not ready:
-                return
-        for link in ready:
-            link._read()
-            if link._ended:
-                return
 
 
 def _stripped(message: Message) -> bytes:

@@ -14,7 +14,8 @@ from flowmesh.distributed.interfaces import NEVER
 from flowmesh.distributed.transport.direct import frames
 from flowmesh.distributed.transport.direct.channel import Message
 from flowmesh.distributed.transport.direct.frames import Kind
-from flowmesh.distributed.transport.direct.link import Link, help_out, thread_waker
+from flowmesh.distributed.transport.direct.helping import help_out, thread_waker
+from flowmesh.distributed.transport.direct.link import Link
 from flowmesh.distributed.transport.direct.plane import HANDSHAKE, DirectPlane
 from flowmesh.distributed.transport.direct.service import STEP
 from flowmesh.distributed.transport.grpc_master import RemoteMaster

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -13,10 +13,11 @@ from flowmesh.core.deadline import Deadline
 from flowmesh.core.errors import OpError
 from flowmesh.distributed.interfaces import RunGraphCall, RunGraphResult
 from flowmesh.distributed.master import Master
+from flowmesh.distributed.staged_part import StagedPart
 from flowmesh.distributed.transport.direct import frames
 from flowmesh.distributed.transport.direct.channel import Message
 from flowmesh.distributed.transport.direct.frames import Kind
-from flowmesh.distributed.transport.direct.link import Link
+from flowmesh.distributed.transport.direct.link import Link, Transfer
 from flowmesh.distributed.transport.thread_pool import ElasticPool
 from flowmesh.distributed.worker import Worker
 from flowmesh.proto import config_pb2
@@ -60,11 +61,9 @@ class DirectService:
         except Exception as exc:
             link.reply_error(message.request, exc)
 
-    def pushed(
-        self, link: Link, step_id: int, key: str, value: Any, is_dead: bool, size: int
-    ) -> None:
+    def pushed(self, link: Link, step_id: int, transfers: Sequence[Transfer], size: int) -> None:
         """See `Service.pushed`."""
-        self._worker.deliver(step_id, key, value, is_dead, lambda: link.consumed(size))
+        self._worker.deliver_all(step_id, transfers, lambda: link.consumed(size))
 
     def found(self, link: Link) -> None:
         """See `Service.found`."""
@@ -90,6 +89,11 @@ class DirectService:
         if len(feeds) != len(message.tensors):
             raise frames.MalformedError("the feeds are not those that are named")
         values = {n: frames.decode(t) for n, t in zip(feeds, message.tensors)}
+        if seconds < 0 and flags & CLEANS_UP:
+            part = self._worker.staged(session, graph)
+            if part is not None:
+                self._start(part, link, message.request, step_id, values, fetches)
+                return
         call = RunGraphCall(session, graph, step_id, values, fetches)
         call.cleans_up = bool(flags & CLEANS_UP)
         call.at_home = False
@@ -105,6 +109,33 @@ class DirectService:
         future.add_done_callback(lambda f: self._ran(link, number, fetches, f, step_id))
         if not link.alive:
             cancellation.cancel(errors.CancelledError(None, None, "The connection was lost"))
+
+    def _start(
+        self,
+        part: StagedPart,
+        link: Link,
+        number: int,
+        step_id: int,
+        values: dict[str, Any],
+        fetches: Sequence[str],
+    ) -> None:
+        """A run that goes on in the threads which read what it waits for."""
+
+        def done(results: dict[str, Any] | None, error: OpError | None) -> None:
+            link.serving.pop(number, None)
+            if results is None:
+                link.reply_error(number, error or errors.InternalError(None, None, "no results"))
+            else:
+                link.steps.discard(step_id)
+                self._reply(link, number, fetches, results, b"\1")
+
+        run = part.run(step_id, done)
+        link.steps.add(step_id)
+        link.serving[number] = run
+        run.start(values, at_home=False)
+        if not link.alive:
+            run.cancel(errors.CancelledError(None, None, "The connection was lost"))
+            self._end_step(link, step_id)
 
     def _ran(
         self,
@@ -129,13 +160,6 @@ class DirectService:
     ) -> None:
         try:
             result = future.result()
-            tensors = []
-            for name in fetches:
-                if name not in result.tensors:
-                    raise errors.InvalidArgumentError(
-                        None, None, f"The registered graph has no fetch {name}"
-                    )
-                tensors.append(frames.encode(result.tensors[name]))
         except BaseException as exc:
             link.reply_error(number, exc)
             if not link.alive:
@@ -145,7 +169,24 @@ class DirectService:
             link.steps.discard(step_id)
         elif not link.alive:
             self._end_step(link, step_id)
-        link.reply(number, b"\1" if result.cleaned else b"\0", tensors)
+        self._reply(link, number, fetches, result.tensors, b"\1" if result.cleaned else b"\0")
+
+    @staticmethod
+    def _reply(
+        link: Link, number: int, fetches: Sequence[str], results: Mapping[str, Any], head: bytes
+    ) -> None:
+        try:
+            tensors = []
+            for name in fetches:
+                if name not in results:
+                    raise errors.InvalidArgumentError(
+                        None, None, f"The registered graph has no fetch {name}"
+                    )
+                tensors.append(frames.encode(results[name]))
+        except Exception as exc:
+            link.reply_error(number, exc)
+            return
+        link.reply(number, head, tensors)
 
     def _cleanup(self, link: Link, message: Message) -> None:
         self._end_step(link, RECV.unpack_from(message.meta)[0])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from flowmesh.core import errors
@@ -17,11 +18,13 @@ from flowmesh.distributed.interfaces import (
     DeviceAttributes,
     RunGraphCall,
     RunGraphResult,
+    StartCall,
+    StepSink,
 )
 from flowmesh.distributed.transport.direct import frames
 from flowmesh.distributed.transport.direct.channel import Message
 from flowmesh.distributed.transport.direct.frames import Kind
-from flowmesh.distributed.transport.direct.link import Link
+from flowmesh.distributed.transport.direct.link import Link, Transfer
 from flowmesh.distributed.transport.direct.plane import HANDSHAKE, DirectPlane
 from flowmesh.distributed.transport.direct.service import CLEANS_UP, RECV, RUN
 from flowmesh.distributed.transport.grpc_client import RemoteWorker
@@ -170,7 +173,18 @@ class DirectWorker(RemoteWorker):
 
         return link.call(Kind.RUN_GRAPH, head, tensors, result, cancellation)
 
-    def _names(self, call: RunGraphCall) -> bytes:
+    def start_graph(
+        self, call: StartCall, step_id: int, values: Sequence[Any], sink: StepSink
+    ) -> Callable[[OpError], object] | None:
+        link = self._link
+        if link is None:
+            return None
+        tensors = [frames.encode(v) for v in values]
+        head = RUN.pack(step_id, -1.0, CLEANS_UP) + self._names(call)
+        number = link.ask(Kind.RUN_GRAPH, head, tensors, _Started(call.fetches, sink))
+        return partial(link.give_up, number)
+
+    def _names(self, call: RunGraphCall | StartCall) -> bytes:
         key = (call.session_handle, call.graph_handle, tuple(call.fetches), tuple(call.feeds))
         head = self._heads.get(key)
         if head is None:
@@ -199,7 +213,7 @@ class DirectWorker(RemoteWorker):
         head = RECV.pack(step_id) + frames.pack_strings([key])
         return link.call(Kind.RECV_TENSOR, head, (), _delivery, cancellation)
 
-    def push(self, identity: str, step_id: int, key: str, value: Any, is_dead: bool) -> None:
+    def push_all(self, identity: str, step_id: int, transfers: Sequence[Transfer]) -> None:
         link = self._link
         if link is None or link.identity != identity:
             try:
@@ -208,7 +222,30 @@ class DirectWorker(RemoteWorker):
                 link = None
             self._check(link, identity)
             assert link is not None
-        link.push(step_id, key, value, is_dead)
+        link.push(step_id, transfers)
+
+
+class _Started:
+    """Tells a step the outcome of one of its parts."""
+
+    __slots__ = ("_fetches", "_sink")
+
+    def __init__(self, fetches: Sequence[str], sink: StepSink) -> None:
+        self._fetches = fetches
+        self._sink = sink
+
+    def answered(self, message: Message) -> None:
+        """See `Sink`."""
+        try:
+            values = [frames.decode(t, True) for t in message.tensors]
+        except Exception as exc:
+            self._sink(None, failure.of_exception(exc))
+            return
+        self._sink(dict(zip(self._fetches, values)), None)
+
+    def failed(self, error: OpError) -> None:
+        """See `Sink`."""
+        self._sink(None, error)
 
 
 def _delivery(message: Message) -> tuple[Any, bool]:

@@ -1,0 +1,84 @@
+"""`StagedPart`: a registered part of a graph that runs without futures, and where its tensors come from and go to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from flowmesh.distributed.interfaces import WorkerInterface
+from flowmesh.distributed.routes import Routes, source_task, target_task
+from flowmesh.distributed.steps import StepTable
+from flowmesh.runtime.executor import Executable
+from flowmesh.runtime.staged import Done, StagedPlan, StagedRun, Transfer, can_be_staged
+
+
+class StagedPart:
+    """One part on one task, for one state of the session's routes. Thread-safe."""
+
+    def __init__(
+        self,
+        executable: Executable,
+        routes: Routes,
+        steps: StepTable,
+        over: Callable[[], None],
+    ) -> None:
+        """`over` is called after each run."""
+        self.routes = routes
+        self.plan = StagedPlan(executable)
+        self._steps = steps
+        self._over = over
+        self._targets: dict[str, tuple[WorkerInterface, str]] = {}
+        for key in self.plan.sends:
+            target = routes.target(key)
+            assert target is not None
+            self._targets[key] = (target, routes.direct[target_task(key)])
+
+    @property
+    def usable(self) -> bool:
+        """Whether a run that begins now is best done this way."""
+        return not self.plan.is_parallel()
+
+    def run(self, step_id: int, done: Done) -> StagedRun:
+        """A run that has been announced, so that tensors are delivered to it; it is to be started. Raises AbortedError when
+        the step has ended already."""
+        run = StagedRun(self.plan, step_id, self, done)
+        self._steps.begin(run)
+        return run
+
+    def send_all(self, run: StagedRun, transfers: Sequence[Transfer]) -> None:
+        """See `staged.Owner`: those for one task leave in one message."""
+        targets = self._targets
+        if len(transfers) > 1 and len(targets) > 1:
+            groups: dict[str, tuple[WorkerInterface, list[Transfer]]] = {}
+            for transfer in transfers:
+                target, identity = targets[transfer[0]]
+                groups.setdefault(identity, (target, []))[1].append(transfer)
+            for identity, (target, group) in groups.items():
+                target.push_all(identity, run.step_id, group)
+            return
+        target, identity = targets[transfers[0][0]]
+        target.push_all(identity, run.step_id, transfers)
+
+    def over(self, run: StagedRun) -> None:
+        """See `staged.Owner`."""
+        self._steps.runs.pop(run.step_id, None)
+        self._over()
+
+    def comes_from(self, key: str, identity: str) -> bool:
+        """See `staged.Owner`."""
+        return self.routes.direct.get(source_task(key)) == identity
+
+
+def staged_part(
+    executable: Executable, routes: Routes, steps: StepTable, over: Callable[[], None]
+) -> StagedPart | None:
+    """The part as one that can run in stages; None when it must go the usual way."""
+    if not routes.direct or not can_be_staged(executable):
+        return None
+    part = StagedPlan(executable)
+    for key in part.receives:
+        source = source_task(key)
+        if source == routes.own or source not in routes.direct:
+            return None
+    if any(routes.target(key) is None for key in part.sends):
+        return None
+    return StagedPart(executable, routes, steps, over)

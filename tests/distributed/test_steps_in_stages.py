@@ -1,0 +1,304 @@
+"""Steps over several tasks: few messages, no thread in between, the usual way for what is unusual, and no step that hangs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flowmesh as tf
+from flowmesh.distributed.fanned_step import FannedStep
+from flowmesh.distributed.transport.direct import frames
+from flowmesh.distributed.transport.direct.channel import Channel
+from flowmesh.distributed.transport.direct.link import Link
+from flowmesh.runtime import staged
+from flowmesh.runtime.cluster_runner import ClusterRunner
+from tests.distributed.clusters import cluster, in_thread
+
+
+@pytest.fixture
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The kinds of the messages that arrive in this process, pushes with the number of their tensors."""
+    found: list[str] = []
+    handle = Link._handle
+
+    def noted(self: Link, message: Any) -> None:
+        name = frames.Kind(message.kind).name
+        if name not in ("PING", "CREDIT"):
+            found.append(f"PUSH {len(message.tensors)}" if name == "PUSH" else name)
+        handle(self, message)
+
+    monkeypatch.setattr(Link, "_handle", noted)
+    return found
+
+
+@pytest.fixture
+def fanned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A number for each step that is fanned out."""
+    found: list[int] = []
+    start = FannedStep._start
+
+    def noted(self: FannedStep, step: Any, step_id: int, *args: Any) -> None:
+        found.append(step_id)
+        start(self, step, step_id, *args)
+
+    monkeypatch.setattr(FannedStep, "_start", noted)
+    return found
+
+
+def regression(ps: int = 1) -> tuple[Any, Any, Any, list[Any]]:
+    """A linear regression whose variables are on the parameter servers."""
+    variables = []
+    for index in range(ps):
+        with tf.device(f"/job:ps/task:{index}"):
+            variables += [tf.Variable(0.5), tf.Variable(0.0)]
+    with tf.device("/job:worker/task:0"):
+        x, y = tf.placeholder(tf.float32), tf.placeholder(tf.float32)
+        sums = [x * w + b for w, b in zip(variables[::2], variables[1::2])]
+        loss = tf.square(tf.add_n(sums) - y)
+        train = tf.train.AdagradOptimizer(0.1).minimize(loss)
+    return x, y, train, variables
+
+
+@pytest.fixture
+def graph() -> Iterator[Any]:
+    with tf.Graph().as_default() as made:
+        yield made
+
+
+@pytest.mark.parametrize("ps", [1, 3])
+def test_a_training_step_is_four_messages_for_each_server(
+    graph: Any, messages: list[str], fanned: list[int], ps: int
+) -> None:
+    x, y, train, variables = regression(ps)
+    feed = {x: np.float32(0.5), y: np.float32(2)}
+    with cluster(ps=ps, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(3):
+            session.run(train, feed)
+        messages.clear()
+        fanned.clear()
+        for _ in range(5):
+            session.run(train, feed)
+        assert len(fanned) == 5
+        assert sorted(messages) == sorted(["RUN_GRAPH", "PUSH 2", "PUSH 2", "REPLY"] * 5 * ps)
+        expected = session.run(variables)
+    single = _alone(8)
+    if ps == 1:
+        np.testing.assert_array_equal(expected, single)
+
+
+def _alone(steps: int) -> list[Any]:
+    """The variables after so many steps without a cluster."""
+    with tf.Graph().as_default():
+        w, b = tf.Variable(0.5), tf.Variable(0.0)
+        x, y = tf.placeholder(tf.float32), tf.placeholder(tf.float32)
+        train = tf.train.AdagradOptimizer(0.1).minimize(tf.square(tf.add_n([x * w + b]) - y))
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            for _ in range(steps):
+                session.run(train, {x: np.float32(0.5), y: np.float32(2)})
+            return list(session.run([w, b]))
+
+
+def test_no_thread_is_started_or_woken_on_the_worker(
+    graph: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y, train, _ = regression()
+    feed = {x: np.float32(0.5), y: np.float32(2)}
+    ran: list[int] = []
+    run = ClusterRunner.run
+
+    def noted(self: ClusterRunner, *args: Any) -> Any:
+        if "worker" in self.device.name:
+            ran.append(threading.get_ident())
+        return run(self, *args)
+
+    with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        session.run(tf.global_variables_initializer())
+        session.run(train, feed)
+        monkeypatch.setattr(ClusterRunner, "run", noted)
+        waits: list[Any] = []
+        monkeypatch.setattr(threading.Event, "wait", lambda *a: waits.append(a) or True)
+        for _ in range(5):
+            session.run(train, feed)
+        monkeypatch.undo()
+        here = [who for who in ran if who == threading.get_ident()]
+        # Only when the machine is so busy that the reading thread comes first is it that one's work.
+        assert len(ran) == 5
+        assert here
+
+
+def test_frames_of_one_arrival_leave_with_one_call(
+    graph: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tf.device("/job:ps/task:0"):
+        variables = [tf.Variable(float(n)) for n in range(20)]
+    with tf.device("/job:worker/task:0"):
+        total = tf.add_n(variables)
+    with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(3):
+            assert session.run(total) == 190
+        calls: list[int] = []
+        flush = Channel._flush
+
+        def noted(self: Channel, may_wait: bool) -> None:
+            calls.append(len(self._queue))
+            flush(self, may_wait)
+
+        monkeypatch.setattr(Channel, "_flush", noted)
+        session.run(total)
+        assert calls == [2]  # the pushed tensors, and the answer
+
+
+def test_values_that_come_before_the_step_begins_are_kept(
+    graph: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tf.device("/job:ps/task:0"):
+        v = tf.Variable(3.0)
+    with tf.device("/job:worker/task:0"):
+        doubled = v * 2.0
+    arrived = threading.Event()
+    with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        session.run(tf.global_variables_initializer())
+        assert session.run(doubled) == 6
+        worker = servers["worker:0"]._worker
+        begin, deliver = worker._steps.begin, worker._steps.deliver
+
+        def late(run: Any) -> None:
+            assert arrived.wait(20)
+            begin(run)
+
+        def noted(*args: Any) -> None:
+            deliver(*args)
+            arrived.set()
+
+        monkeypatch.setattr(worker._steps, "begin", late)
+        monkeypatch.setattr(worker._steps, "deliver", noted)
+        assert session.run(doubled) == 6
+        assert not worker.step_ids()
+
+
+def test_a_dead_value_is_passed_on(graph: Any) -> None:
+    choice = tf.placeholder(tf.bool, [])
+    with tf.device("/job:ps/task:0"):
+        v = tf.Variable(3.0)
+        taken = tf.raw_ops.Switch(data=v.read_value(), pred=choice).output_true
+    with tf.device("/job:worker/task:0"):
+        far = taken * 2.0
+    with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        session.run(v.initializer)
+        for _ in range(3):
+            assert session.run(far, {choice: True}) == 6
+            with pytest.raises(tf.errors.InvalidArgumentError, match="does not have value"):
+                session.run(far, {choice: False})
+        assert not any(server._worker.step_ids() for server in servers.values())
+
+
+def test_an_error_on_one_task_ends_the_step_on_all(graph: Any, fanned: list[int]) -> None:
+    ids = tf.placeholder(tf.int32, [None])
+    with tf.device("/job:ps/task:0"):
+        rows = tf.gather(tf.Variable([1.0, 2.0]), ids, name="rows")
+        u = tf.Variable(1.0)
+    with tf.device("/job:worker/task:0"):
+        total = tf.reduce_sum(rows)
+    with tf.device("/job:ps/task:0"):
+        update = tf.assign_add(u, total)
+    with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(3):
+            session.run(update.op, {ids: [0, 1]})
+            with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)= 9 .*rows"):
+                session.run(update.op, {ids: [9]})
+        assert len(fanned) >= 6
+        assert session.run(u) == 10
+        assert not any(server._worker.step_ids() for server in servers.values())
+
+
+def _blocked(servers: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Has the parameter server keep what it would send; set when a step has come so far."""
+    kept = threading.Event()
+
+    def keep(self: Any, run: Any, transfers: Any) -> None:
+        kept.set()
+
+    monkeypatch.setattr("flowmesh.distributed.staged_part.StagedPart.send_all", keep)
+    return kept
+
+
+@pytest.mark.parametrize("way", ["close", "stop"])
+def test_a_step_that_waits_ends_with_its_session_or_server(
+    graph: Any, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    x, y, train, _ = regression()
+    feed = {x: np.float32(0.5), y: np.float32(2)}
+    with cluster(ps=1, worker=1) as servers:
+        session = tf.Session(servers["worker:0"].target)
+        session.run(tf.global_variables_initializer())
+        session.run(train, feed)
+        kept = _blocked(servers, monkeypatch)
+        join = in_thread(lambda: session.run(train, feed))
+        assert kept.wait(20)
+        if way == "close":
+            session.close()
+        else:
+            servers["ps:0"].stop()
+        with pytest.raises(
+            (tf.errors.CancelledError, tf.errors.AbortedError, tf.errors.UnavailableError)
+        ):
+            join()
+        assert not servers["worker:0"]._worker.step_ids()
+        session.close()
+
+
+def test_time_limits_and_traces_go_the_usual_way(graph: Any, fanned: list[int]) -> None:
+    x, y, train, _ = regression()
+    feed = {x: np.float32(0.5), y: np.float32(2)}
+    with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        session.run(tf.global_variables_initializer())
+        session.run(train, feed)
+        fanned.clear()
+        session.run(train, feed, options=tf.RunOptions(timeout_in_ms=20_000))
+        metadata = tf.RunMetadata()
+        options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
+        session.run(train, feed, options=options, run_metadata=metadata)
+        assert not fanned
+        assert {d.device.split("/")[1] for d in metadata.step_stats.dev_stats} == {
+            "job:ps",
+            "job:worker",
+        }
+
+
+def test_steps_of_many_threads_at_once(graph: Any) -> None:
+    with tf.device("/job:ps/task:0"):
+        total = tf.Variable(0.0)
+    with tf.device("/job:worker/task:0"):
+        one = tf.identity(total) * 0.0 + 1.0
+    with tf.device("/job:ps/task:0"):
+        add = tf.assign_add(total, one).op
+    with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        session.run(total.initializer)
+
+        def work() -> None:
+            for _ in range(25):
+                session.run(add)
+
+        joins = [in_thread(work) for _ in range(6)]
+        for join in joins:
+            join()
+        assert session.run(total) == 150
+
+
+def test_long_work_leaves_the_reading_thread(graph: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staged, "_LONG", 0)
+    x, y, train, variables = regression()
+    feed = {x: np.float32(0.5), y: np.float32(2)}
+    with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(8):
+            session.run(train, feed)
+        np.testing.assert_array_equal(session.run(variables), _alone(8))
