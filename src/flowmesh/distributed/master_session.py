@@ -367,7 +367,13 @@ class MasterSession:
             if own is None or len(parts) == 1:
                 return None
         return FannedStep(
-            self._inline, self.handle, parts, own, feeds, partial(new_step_id, self._owner), self.clean_up
+            self._inline,
+            self.handle,
+            parts,
+            own,
+            feeds,
+            partial(new_step_id, self._owner),
+            self.clean_up,
         )
 
     def place_all(self) -> None:

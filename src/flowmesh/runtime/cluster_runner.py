@@ -369,8 +369,11 @@ class ClusterRunner:
         if shaped is None:
             self._recordable = False
             return
-        if entry is not self._always and self._mode == "auto" and not entry.broken:
-            entry.limit = cost.runs_before_compiling(entry.work or 0, len(self.program.ops))
+        if entry is not self._always:
+            # What need not be computed in each run is no reason to compile.
+            self.work = entry.work = shaped.work
+            if not entry.broken:
+                entry.limit = cost.runs_before_compiling(shaped.work, len(self.program.ops))
         self._shaped[shaped.shapes] = (shaped, entry)
 
     def _by_xla(

@@ -17,6 +17,7 @@ import numpy as np
 
 from flowmesh.passes import op_traits
 from flowmesh.resources.variable import Variable
+from flowmesh.runtime.cost import measured_work
 from flowmesh.runtime.failures import NodeFailure
 from flowmesh.runtime.program import Cell, Instruction, Mode, Program
 from flowmesh.runtime.values import as_output, freeze, to_host
@@ -51,6 +52,7 @@ class Recorder:
         }
         self._kept: list[Instruction] = []
         self._large: set[int] = set()
+        self._work: dict[Instruction, int] = {}
         self._written: set[int] = set()
 
     def __call__(
@@ -62,6 +64,7 @@ class Recorder:
         self._large.update(
             r for r, v in zip(instruction.outputs, outputs) if getattr(v, "nbytes", 0) > _LARGE
         )
+        self._work[instruction] = measured_work(instruction.op, arguments, outputs)
         if self._has_effect(instruction) or self._sees_a_variable(instruction):
             self._written.update(self._cells[r] for r in instruction.writes if r in self._cells)
             self._kept.append(instruction)
@@ -121,6 +124,7 @@ class Recorder:
             i.implicit >= 0 or i.op.definition.xla_only or any(i.list_outputs) for i in self._kept
         ):
             return None
+        needed = self._needed()
         return ShapedCluster(
             self._program,
             self._inputs,
@@ -128,8 +132,9 @@ class Recorder:
             self._known,
             self._alias,
             self._cells,
-            self._needed(),
+            needed,
             self._large,
+            sum(self._work[i] for i in needed),
         )
 
     def _needed(self) -> list[Instruction]:
@@ -160,9 +165,12 @@ class ShapedCluster:
         cells: dict[int, int],
         instructions: Sequence[Instruction],
         large: set[int],
+        work: int,
     ) -> None:
         """See `Recorder`: `inputs` are arrays and cells, `cells` tells which registers hold which variable."""
         size = program.size
+        self.work = work
+        """What a run costs (see `cost.py`)."""
         held = {c.number: c for c in inputs if isinstance(c, Cell)}
         self.shapes = tuple([None if isinstance(v, Cell) else v.shape for v in inputs])
         """Of the inputs; None for variables."""
