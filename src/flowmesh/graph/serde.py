@@ -115,7 +115,9 @@ def versions() -> Any:
 
 def guess_attr(value: Any, proto: Any) -> None:
     """Writes an attr whose type no op definition tells ("_class" ...), by the Python type of its value."""
-    if isinstance(value, tuple):
+    if isinstance(value, bytes):
+        proto.s = value
+    elif isinstance(value, tuple):
         kinds = {_kind_of(v) for v in value} or {"string"}
         _list_to_proto(value, kinds.pop(), proto.list)
     else:
@@ -194,24 +196,33 @@ def _list_from_proto(proto: Any) -> tuple[Any, ...]:
 
 def to_node_def(op: Operation, add_shapes: bool = False) -> Any:
     """The NodeDef of an operation."""
-    node = node_def_pb2.NodeDef(name=op.name, op=op.type, device=op.device)
+    node = node_def_pb2.NodeDef(name=op.name, op=op.type, device=op.device, input=_inputs(op))
     _fill_node(op, node, add_shapes)
     return node
 
 
+def _inputs(op: Operation) -> list[str]:
+    names = [t._as_node_def_input() for t in op.inputs]
+    names += [f"^{c.name}" for c in op._control_inputs]
+    return names
+
+
 def _fill_node(op: Operation, node: Any, add_shapes: bool) -> None:
-    node.input.extend(t._as_node_def_input() for t in op.inputs)
-    node.input.extend(f"^{c.name}" for c in op._control_inputs)
     definition = op.definition
-    values = definition.attrs
+    values, attrs = definition.attrs, node.attr
     for name, attr in definition.attr_defs.items():
         value = values[name]
         if value is None:
             continue
-        dtype = values.get("dtype") if attr.type == "tensor" else None
-        attr_to_proto(value, attr.type, node.attr[name], dtype)
+        kind = attr.type
+        if kind == "type":
+            attrs[name].type = value.as_datatype_enum
+        elif kind == "tensor":
+            _tensor_to_proto(value, values.get("dtype"), attrs[name].tensor)
+        else:
+            attr_to_proto(value, kind, attrs[name])
     for name, value in op.extra_attrs.items():
-        guess_attr(value, node.attr[name])
+        guess_attr(value, attrs[name])
     if add_shapes and op.outputs:
         shapes = node.attr["_output_shapes"].list
         for tensor in op.outputs:
@@ -231,9 +242,9 @@ def to_graph_def(graph: Graph, from_version: int | None = None, add_shapes: bool
         functions = list(
             (reachable(ops, graph.functions) if from_version else graph.functions).values()
         )
+        add = graph_def.node.add
         for op in ops:
-            node = graph_def.node.add()
-            node.name, node.op, node.device = op.name, op.type, op.device
+            node = add(name=op.name, op=op.type, device=op.device, input=_inputs(op))
             _fill_node(op, node, add_shapes)
     for function in functions:
         graph_def.library.function.add().CopyFrom(function_to_proto(function))
@@ -271,9 +282,9 @@ def function_to_proto(function: Function) -> Any:
             names[tensor] = f"{op.name}:{name}"
     for op in body.graph.get_operations():
         if op not in arguments:
-            node = message.node_def.add(name=op.name, op=op.type, device=op.device)
+            inputs = [names[t] for t in op.inputs] + _inputs(op)[len(op.inputs) :]
+            node = message.node_def.add(name=op.name, op=op.type, device=op.device, input=inputs)
             _fill_node(op, node, False)
-            node.input[: len(op.inputs)] = [names[t] for t in op.inputs]
     for argument, tensor in zip(function.outputs, body.outputs):
         message.ret[argument.name] = names[tensor]
     for op in body.controls:

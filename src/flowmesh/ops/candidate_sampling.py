@@ -18,7 +18,7 @@ from flowmesh.ops import philox
 from flowmesh.ops.shape_rules import same_size, with_rank
 
 _WORDS_PER_SAMPLE = 2048
-_CHUNK = 1024  # samples drawn at once while looking for new classes
+_CHUNK = 1024  # the most samples drawn at once while looking for new classes
 
 
 class _Words:
@@ -32,7 +32,7 @@ class _Words:
     def take(self, count: int) -> np.ndarray:
         """The next `count` words."""
         while len(self._left) < count:
-            size = max(1024, (count - len(self._left) + 3) // 4)
+            size = (count - len(self._left) + 3) // 4
             offsets = np.arange(self._used, self._used + size, dtype=np.uint64)
             more = philox.blocks_at(np, self._state, offsets).reshape(-1)
             self._left = np.concatenate([self._left, more])
@@ -95,7 +95,8 @@ class _Sampler(OpDef, abstract=True):
         found: dict[int, None] = {}
         tries = 0
         while True:
-            for value in self.draw(words, _CHUNK).tolist():
+            missing = count - len(found)
+            for value in self.draw(words, min(_CHUNK, missing + missing // 4 + 8)).tolist():
                 tries += 1
                 found.setdefault(value)
                 if len(found) == count:

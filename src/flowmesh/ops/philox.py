@@ -22,6 +22,12 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _MASK = 0xFFFFFFFF
+_MASK_64, _SHIFT = np.uint64(_MASK), np.uint64(32)
+_MULTIPLIER_PAIR = np.array([[m] for m in _MULTIPLIERS], np.uint64)
+_KEY_SCHEDULE = np.array(
+    [[[number * step & _MASK] for step in _KEY_STEPS] for number in range(_ROUNDS)], np.uint64
+)
+_FEW = 2048
 _CHUNK = 8192  # counters worked on at once by NumPy: the working set stays inside a core's cache
 
 
@@ -81,10 +87,30 @@ def _counter(xp: Any, state: Array) -> tuple[Array, Array]:
 
 def _cipher(xp: Any, keys: Array, low: Array, high: Array, offsets: Array) -> Array:
     """Philox 4x32-10 of counter + offsets: uint32 [n, 4]."""
+    if xp is np and len(offsets) <= _FEW:
+        return _few(keys, low, high, offsets)
     a, b, c, d = _rounds(xp, keys, low, high, offsets)
     if xp is np:
         return np.stack([a, b, c, d], axis=-1).astype(np.uint32)
     return _interleaved(xp, a, b, c, d)
+
+
+def _few(keys: Array, low: Array, high: Array, offsets: Array) -> Array:
+    """The same for few blocks, where the number of NumPy calls counts: the two halves of a round side by side."""
+    bottom = offsets + low
+    top = high + (bottom < low)
+    counter = np.array([[bottom & _MASK_64, top & _MASK_64], [bottom >> _SHIFT, top >> _SHIFT]])
+    x, y = counter[0], counter[1]
+    for key in (keys.reshape(2, 1) + _KEY_SCHEDULE) & _MASK_64:
+        product = x * _MULTIPLIER_PAIR
+        rest = product & _MASK_64
+        product >>= _SHIFT
+        y ^= key
+        y ^= product[::-1]
+        x, y = y, rest[::-1]
+    out = np.empty((len(offsets), 4), np.uint32)
+    out[:, 0::2], out[:, 1::2] = x.T, y.T
+    return out
 
 
 def _rounds(
