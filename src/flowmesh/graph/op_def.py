@@ -222,6 +222,9 @@ class OpDef:
     stateful: ClassVar[bool] = False
     slow: ClassVar[bool] = False
     host: ClassVar[bool] = False
+    finds_resource: ClassVar[bool] = (
+        False  # a host op that gives the same resource until one is removed
+    )
     control_flow: ClassVar[bool] = False
     variable_source: ClassVar[bool] = False
     implicit_state: ClassVar[bool] = False

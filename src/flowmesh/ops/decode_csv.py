@@ -53,20 +53,16 @@ def _quoted(line: bytes, at: int) -> tuple[bytes, int]:
         return bytes(out), end + 1
 
 
-_QUOTES = (b'"', b"\n", b"\r")
-_FOREIGN = (b"_", b"+")
-"""What Python's integers may hold and TensorFlow's may not; `_` in floating point numbers too."""
+def _is_foreign(text: bytes) -> bool:
+    """Whether there is something that Python's numbers may hold and TensorFlow's may not."""
+    return b"_" in text or b"+" in text
 
 
-def _has(text: bytes, marks: Sequence[bytes]) -> bool:
-    return any(mark in text for mark in marks)
-
-
-def _converted(column: Sequence[bytes], dtype: Any) -> Sequence[Any] | None:
-    """A column's values; None when one of them is not plainly a number of this type."""
+def _converted(column: Sequence[bytes], dtype: Any, foreign: bool) -> Sequence[Any] | None:
+    """A column's values; None when one of them is not plainly a number of this type. `foreign`: what `_is_foreign` says of the records."""
     if dtype == string or not column:
         return column
-    if _has(b"".join(column), _FOREIGN if dtype.is_integer else _FOREIGN[:1]):
+    if foreign and _is_foreign(b"".join(column)):
         return None
     try:
         values = list(map(int if dtype.is_integer else float, column))
@@ -123,8 +119,11 @@ class DecodeCSV(OpDef):
 
     def _plain(self, lines: list[bytes], record_defaults: Any) -> list[Any] | None:
         """The columns, each converted as a whole; None for what is to be read with more care: quotes, missing and bad fields."""
-        if not lines or (self.attrs["use_quote_delim"] and _has(b"".join(lines), _QUOTES)):
+        text = b"".join(lines) if len(lines) != 1 else lines[0]
+        quotes = b'"' in text or b"\n" in text or b"\r" in text
+        if not lines or (quotes and self.attrs["use_quote_delim"]):
             return None
+        foreign = _is_foreign(text)
         delimiter, chosen = self.attrs["field_delim"], self.attrs["select_cols"]
         types = self.attrs["OUT_TYPE"]
         rows = [line.split(delimiter) for line in lines]
@@ -137,20 +136,20 @@ class DecodeCSV(OpDef):
         found: list[Any] = []
         for column, dtype in zip(columns, types):
             if b"" in column or self.attrs["na_value"] in column:
-                return self._filled(columns, record_defaults)
-            values = _converted(column, dtype)
+                return self._filled(columns, record_defaults, foreign)
+            values = _converted(column, dtype, foreign)
             if values is None:
                 return None
             found.append(values)
         return found
 
-    def _filled(self, columns: list[Any], record_defaults: Any) -> list[Any] | None:
+    def _filled(self, columns: list[Any], record_defaults: Any, foreign: bool) -> list[Any] | None:
         """The same where fields are missing."""
         absent = {b"", self.attrs["na_value"]}
         found: list[Any] = []
         for column, dtype, default in zip(columns, self.attrs["OUT_TYPE"], record_defaults):
             present = [field for field in column if field not in absent]
-            values = _converted(present, dtype)
+            values = _converted(present, dtype, foreign)
             if values is None:
                 return None
             if len(present) < len(column):

@@ -77,6 +77,7 @@ class _Source(OpDef, abstract=True):
     """An op that makes a queue, or finds the one of its shared name."""
 
     stateful = True
+    finds_resource = True
     NotDifferentiable = True
 
     def infer(self, ctx: Any) -> TensorShape:

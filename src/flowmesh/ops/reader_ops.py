@@ -87,6 +87,7 @@ class _Source(OpDef, abstract=True):
     """An op that makes a reader, or finds the one of its shared name."""
 
     stateful = True
+    finds_resource = True
     one_record = False
     NotDifferentiable = True
 

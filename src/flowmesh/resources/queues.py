@@ -126,7 +126,7 @@ class Queue(Resource):
         shapes = self.shapes or ()
         columns: Sequence[Any] = list(zip(*elements)) if elements else [()] * len(shapes)
         return tuple(
-            np.stack(column)
+            _stacked(column, shape, dtype)
             if column
             else np.empty((0, *(d or 0 for d in shape.as_list())), dtype.as_numpy_dtype)
             for column, shape, dtype in zip(columns, shapes, self.component_types)
@@ -148,7 +148,7 @@ class Queue(Resource):
         shape = np.shape(values[0]) if values else ()
         rows = shape[0] if shape else 0
         columns = self._checked(values, rows)
-        elements = [tuple(column[i, ...] for column in columns) for i in range(rows)]
+        elements = list(zip(*map(_rows, columns)))
         return self._start_enqueue(elements, cancellation)
 
     def dequeue(self, cancellation: CancellationManager | None = None) -> Future[Element]:
@@ -409,10 +409,9 @@ class Queue(Resource):
             size = missing = attempt.wanted = self._count()
         available = size if self._closed else size - self._reserve()
         take = min(missing, available)
-        for _ in range(take):
-            element = self._pop()
-            self._held -= _size((element,))
-            attempt.elements.append(element)
+        taken = [self._pop() for _ in range(take)]
+        self._held -= _size(taken)
+        attempt.elements += taken
         if take < missing:
             return "some" if take > 0 else "none"
         try:
@@ -422,6 +421,25 @@ class Queue(Resource):
         except Exception as error:
             attempt.error = error
         return "done"
+
+
+def _rows(column: np.ndarray) -> list[np.ndarray]:
+    """The rows of a component, as views."""
+    if column.ndim > 1:
+        return list(column)
+    return [column[i, ...] for i in range(len(column))]
+
+
+def _stacked(column: Sequence[Any], shape: TensorShape, dtype: DType) -> Any:
+    """Arrays along a new first axis: `np.stack`, with less to do where all are known to be alike."""
+    if shape.is_fully_defined():
+        if dtype != dtypes.string:
+            return np.array(column, dtype.as_numpy_dtype)
+        if shape.ndims == 0:
+            out = np.empty(len(column), object)
+            out[:] = [text.item() for text in column]
+            return out
+    return np.stack(column)
 
 
 def _size(elements: Iterable[Element]) -> int:
@@ -483,7 +501,9 @@ class PaddingFIFOQueue(FIFOQueue):
             return super()._batch(elements)
         columns = zip(*elements)
         return tuple(
-            np.stack(column) if shape.is_fully_defined() else _stack_padded(column, dtype)
+            _stacked(column, shape, dtype)
+            if shape.is_fully_defined()
+            else _stack_padded(column, dtype)
             for column, shape, dtype in zip(columns, self.shapes or (), self.component_types)
         )
 

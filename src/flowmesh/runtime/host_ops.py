@@ -83,10 +83,16 @@ class HostRunner:
         self._grouped = any(arg.is_list for arg in definition.input_args)
         self._dtypes = [t.dtype.base_dtype for t in op.outputs]
         self._lists = tuple(arg.is_list for arg in definition.output_args)
+        self._found: tuple[int, list[Any]] | None = None
+        """What an op that only finds a resource found, and the generation of the resources then."""
 
     def run(self, inputs: Sequence[Any], step: StepContext) -> Any:
         """The outputs, or a Future (of what `outputs` takes) when the op has to wait."""
         op = self._op
+        trace = step.trace
+        generation = self._resources.generation
+        if self._found is not None and self._found[0] == generation and trace is None:
+            return self._found[1]
         values: list[Any] = []
         for value, reads in zip(inputs, self._reads):
             if isinstance(value, Variable):
@@ -110,10 +116,14 @@ class HostRunner:
             at_home=step.at_home,
             spawn=slow_pool().submit,
         )
-        trace = step.trace
         if trace is None:
             result = self._run(context, *values)  # type: ignore[misc]
-            return result if isinstance(result, Future) else self.outputs(result)
+            if isinstance(result, Future):
+                return result
+            outputs = self.outputs(result)
+            if op.definition.finds_resource:
+                self._found = (generation, outputs)
+            return outputs
         start = trace.now()
         result = self._run(context, *values)  # type: ignore[misc]
         if isinstance(result, Future):
