@@ -20,7 +20,7 @@ class _Log(logging.Handler):
         text = record.getMessage()
         if "Synchronous step" in text:
             self._say(warning=text)
-        elif " was lost " in text or "Error reported" in text or "left the quorum" in text:
+        elif " was lost " in text or "Error reported" in text or "joins again" in text:
             self._say(told=text)
 
 

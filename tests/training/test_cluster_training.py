@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import flowmesh
 from flowmesh.distributed.server import Server
-from flowmesh.training import supervisor
+from flowmesh.training import session_manager, supervisor
 from tests.distributed.clusters import cluster, cluster_spec
 from tests.training.names import tf
 
@@ -119,3 +120,31 @@ def test_a_worker_without_a_chief_says_what_it_waits_for() -> None:
             replica.supervisor.prepare_or_wait_for_session(
                 servers["worker:1"].target, max_wait_secs=0.1
             )
+
+
+def test_a_waiting_worker_asks_often_and_in_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow asks every 30 seconds, each time in a new session."""
+    made: list[str] = []
+    pauses: list[float] = []
+    with cluster(ps=1, worker=2) as servers, flowmesh.Graph().as_default():
+        with flowmesh.device("/job:ps/task:0"):
+            w = flowmesh.Variable(3.0, name="w")
+        manager = flowmesh.train.SessionManager(ready_op=flowmesh.report_uninitialized_variables())
+        chief = flowmesh.Session(servers["worker:0"].target)
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 4:
+                chief.run(w.initializer)
+
+        def session(target: str, **more: Any) -> Any:
+            made.append(target)
+            return flowmesh.Session(target, **more)
+
+        monkeypatch.setattr(manager._pause, "wait", pause)
+        monkeypatch.setattr(session_manager, "Session", session)
+        with manager.wait_for_session(servers["worker:1"].target) as ready:
+            assert ready.run(w) == 3.0
+        chief.close()
+    assert made == [servers["worker:1"].target]
+    assert len(pauses) == 4 and max(pauses) <= 0.2

@@ -78,6 +78,20 @@ def test_a_step_waits_for_a_killed_worker_and_says_so(tmp_path: Path) -> None:
     assert saved(tmp_path) == (5, -5 * 3.0)
 
 
+def test_a_killed_chief_comes_back(tmp_path: Path) -> None:
+    """The ps may still make the update under way, without the chief's gradient; then nothing happens until it is back."""
+    options = {"replicas_to_aggregate": 3, "on_replica_loss": "continue"}
+    more = {"optimizer": options, "last_step": 6, "folder": str(tmp_path)}
+    with Cluster(workers=3) as cluster:
+        workers = start(cluster, die_after={0: 3}, **more)
+        assert workers[0].end() == -9
+        workers[0] = cluster.start("worker 0", replica.work, 0, more)
+        assert [w.end() for w in workers] == [0, 0, 0], [w.said for w in workers]
+    step, w = saved(tmp_path)
+    assert step == 6
+    assert -(5 * 3.0 + 4.0) <= w <= -6 * 3.0
+
+
 def test_all_fail_when_a_worker_is_killed() -> None:
     with Cluster(workers=3) as cluster:
         workers = start(

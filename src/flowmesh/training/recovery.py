@@ -66,7 +66,7 @@ def restore_lost(sess: Any, saver: Any, prefix: str, ready_op: Any) -> None:
     if not checkpoint_management.checkpoint_exists(prefix):
         raise ValueError("The passed save_path is not a valid checkpoint: " + prefix)
     tf_logging.info("Restoring only what was lost from %s: %s", prefix, listed(lost))
-    sess.run(ops, {saver.saver_def.filename_tensor_name: prefix})
+    saver._restore(sess, ops, prefix)
 
 
 def _assignments(graph: Any, saver: Any) -> dict[str, Any]:

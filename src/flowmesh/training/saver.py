@@ -15,7 +15,7 @@ from flowmesh.frontend import collection_protos, meta_graph
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.graph import get_default_graph
 from flowmesh.proto import saver_pb2
-from flowmesh.training import checkpoint_management
+from flowmesh.training import checkpoint_management, streaming
 from flowmesh.training.global_step import global_step as global_step_of
 from flowmesh.training.saver_builder import BaseSaverBuilder, BulkSaverBuilder
 
@@ -82,6 +82,7 @@ class Saver:
         self._checkpoints_to_be_deleted: list[tuple[str, float]] = []
         self._next_checkpoint_time = 0.0
         self._lock = threading.Lock()
+        self._streams = False  # the tasks of the cluster write to another file system than ours
         if not defer_build:
             self.build()
         if self.saver_def is not None:
@@ -266,6 +267,8 @@ class Saver:
         return f"{save_path}-{step:08d}" if self._pad_step_number else f"{save_path}-{step}"
 
     def _write(self, sess: Any, path: str, save_path: str) -> str:
+        if self._streams:
+            return streaming.save(sess, self.saver_def, path)
         try:
             written = sess.run(
                 self.saver_def.save_tensor_name, {self.saver_def.filename_tensor_name: path}
@@ -276,8 +279,24 @@ class Saver:
                 raise ValueError(
                     f"Parent directory of {save_path} doesn't exist, can't save."
                 ) from error
-            raise
-        return written.decode() if isinstance(written, bytes) else str(written)
+            if not (self.saver_def.sharded and getattr(sess, "sess_str", "")):
+                raise
+        else:
+            written = written.decode() if isinstance(written, bytes) else str(written)
+            if checkpoint_management.checkpoint_exists(written) or not parent_exists(save_path):
+                return str(written)
+        return self._stream(sess, path)
+
+    def _stream(self, sess: Any, path: str) -> str:
+        """Writes here what tasks have written to file systems of their own, from now on."""
+        made = streaming.save(sess, self.saver_def, path)
+        self._streams = True
+        tf_logging.warning(
+            "The tasks of the cluster do not share the file system of %s with this process: checkpoints are written here, the values "
+            "come through the session.",
+            path,
+        )
+        return made
 
     def restore(self, sess: Any, save_path: Any) -> None:
         """Sets the variables to the values of a checkpoint; they need not be initialized before.
@@ -293,7 +312,7 @@ class Saver:
             raise ValueError("The passed save_path is not a valid checkpoint: " + prefix)
         tf_logging.info("Restoring parameters from %s", prefix)
         try:
-            sess.run(self.saver_def.restore_op_name, {self.saver_def.filename_tensor_name: prefix})
+            self._restore(sess, self.saver_def.restore_op_name, prefix)
         except errors.NotFoundError as error:
             raise _explained(
                 error, "a Variable name or other graph key that is missing from the checkpoint"
@@ -302,6 +321,16 @@ class Saver:
             raise _explained(
                 error, "a mismatch between the current graph and the graph from the checkpoint"
             ) from error
+
+    def _restore(self, sess: Any, targets: Any, prefix: str) -> None:
+        """Runs operations that read from a checkpoint; where tasks do not see its files, with what this process reads."""
+        filename = self.saver_def.filename_tensor_name
+        try:
+            sess.run(targets, {filename: prefix})
+        except errors.NotFoundError as error:
+            if not streaming.sees_no_file(error, prefix):
+                raise
+            streaming.restore(sess, targets, filename, prefix)
 
     def export_meta_graph(
         self,
@@ -325,6 +354,11 @@ class Saver:
             clear_extraneous_savers=clear_extraneous_savers,
             strip_default_attrs=strip_default_attrs,
         )
+
+
+def parent_exists(path: str) -> bool:
+    """Whether this process sees the directory of a path."""
+    return os.path.isdir(os.path.dirname(path) or ".")
 
 
 def _explained(error: Any, cause: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flowmesh.client.session import Session
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from flowmesh.training.sync_replicas_optimizer import SyncReplicasOptimizer
 
 _JOIN_MS = 60_000
+_AGAIN_SECS = 0.2
 
 
 class SyncReplicasHook(SessionRunHook):
@@ -48,6 +50,11 @@ class SyncReplicasHook(SessionRunHook):
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         """Sets the steps; RuntimeError when the model's variables are not initialized."""
+        self._initialize(session)
+        if self._runner is not None:
+            _start_updates(self._runner, session, coord)
+
+    def _initialize(self, session: Any) -> None:
         manager = SessionManager(
             ready_op=self._optimizer.ready_for_local_init_op, graph=session.graph
         )
@@ -60,8 +67,6 @@ class SyncReplicasHook(SessionRunHook):
         session.run(self._local_init_op)
         if self._init_tokens_op is not None:
             session.run(self._init_tokens_op)
-        if self._runner is not None:
-            _start_updates(self._runner, session, coord)
 
 
 class QuorumHook(SyncReplicasHook):
@@ -83,16 +88,15 @@ class QuorumHook(SyncReplicasHook):
         self._finished = False
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """As above, and joins the quorum; DeadlineExceededError when the ps does not answer."""
+        """As above, and joins the quorum before; DeadlineExceededError when the ps does not answer."""
         self._finished = False
-        super().after_create_session(session, coord)
-        own = _session_like(session)
-        self._thread(coord, "attend", self._attend, own, session.sess_str, coord)
+        self._initialize(session)
+        _Attendance(session, self._quorum, coord).start()
         session.run(self._quorum.joined, options=RunOptions(timeout_in_ms=_JOIN_MS))
+        if self._runner is not None:
+            _start_updates(self._runner, session, coord)
         if self._is_chief:
-            self._thread(coord, "report", self._report, own, coord)
-        if own is not session:
-            _close_on_stop(own, coord, "quorum")
+            _start_thread(coord, "report", lambda: self._report(session, coord))
 
     @property
     def _quorum(self) -> Quorum:
@@ -114,24 +118,7 @@ class QuorumHook(SyncReplicasHook):
         """As `before_end`, for loops that do not call that."""
         self.before_end(session)
 
-    @staticmethod
-    def _thread(coord: Any, what: str, target: Any, *args: Any) -> None:
-        thread = threading.Thread(
-            target=target, args=args, name=f"SyncReplicas-{what}", daemon=True
-        )
-        coord.register_thread(thread)
-        thread.start()
-
-    def _attend(self, own: Any, target: str, coord: Any) -> None:
-        """Attends until the replica finishes, or the session ends."""
-        address = target.removeprefix("grpc://")
-        try:
-            own.run(self._quorum.attend, {self._quorum.address: address})
-        except Exception as error:
-            if not coord.should_stop():
-                tf_logging.info("Replica %s left the quorum: %s", self._quorum.name, error)
-
-    def _report(self, own: Any, coord: Any) -> None:
+    def _report(self, session: Any, coord: Any) -> None:
         """Says which replicas a step waits for, and ends the wait when it takes too long."""
         pause = (
             self._report_secs
@@ -140,14 +127,67 @@ class QuorumHook(SyncReplicasHook):
         )
         try:
             while not coord.wait_for_stop(pause):
-                report = read_report(own, self._quorum)
+                report = read_report(session, self._quorum)
                 if report.seconds >= self._report_secs:
                     tf_logging.warning("%s", stall_text(report))
                 if self._limit_secs is not None and report.seconds >= self._limit_secs:
-                    own.run(self._quorum.abort, {self._quorum.text: stall_text(report)})
+                    session.run(self._quorum.abort, {self._quorum.text: stall_text(report)})
         except Exception as error:
             if not coord.should_stop():
                 tf_logging.info("Stalled steps are not reported any more: %s", error)
+
+
+class _Attendance:
+    """Has the replica attend until it finishes or the coordinator stops; again, when the ps gave it up for lost meanwhile.
+
+    On a cluster the step that attends has a session of its own, which is closed when the coordinator stops.
+    """
+
+    def __init__(self, session: Any, quorum: Quorum, coord: Any) -> None:
+        self._session = session
+        self._quorum = quorum
+        self._coord = coord
+        self._lock = threading.Lock()
+        self._own: Any = None
+
+    def start(self) -> None:
+        """Starts the threads."""
+        _start_thread(self._coord, "attend", self._attend)
+        _start_thread(self._coord, "attend-close", self._close_on_stop)
+
+    def _attend(self) -> None:
+        address = self._session.sess_str.removeprefix("grpc://")
+        while True:
+            try:
+                own = _session_like(self._session)
+                with self._lock:
+                    self._own = own
+                if not self._coord.should_stop():
+                    own.run(self._quorum.attend, {self._quorum.address: address})
+                return
+            except Exception as error:
+                if self._coord.wait_for_stop(_AGAIN_SECS):
+                    return
+                tf_logging.info("Replica %s joins again: %s", self._quorum.name, error)
+            finally:
+                self._close()
+
+    def _close_on_stop(self) -> None:
+        self._coord.wait_for_stop()
+        self._close()
+
+    def _close(self) -> None:
+        with self._lock:
+            own, self._own = self._own, None
+        if own is not None and own is not self._session:
+            with contextlib.suppress(Exception):
+                own.close()
+
+
+def _start_thread(coord: Any, what: str, target: Callable[[], None]) -> None:
+    thread = threading.Thread(target=target, name=f"SyncReplicas-{what}", daemon=True)
+    coord.register_thread(thread)
+    thread.start()
 
 
 def _session_like(session: Any) -> Any:
@@ -174,6 +214,4 @@ def _close_on_stop(own: Any, coord: Any, what: str) -> None:
         coord.wait_for_stop()
         own.close()
 
-    closer = threading.Thread(target=close_on_stop, name=f"SyncReplicas-{what}-close", daemon=True)
-    coord.register_thread(closer)
-    closer.start()
+    _start_thread(coord, f"{what}-close", close_on_stop)
