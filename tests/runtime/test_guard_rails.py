@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import flowmesh as tf
+from flowmesh.resources.variable import Variable
 from flowmesh.runtime import cluster_runner
-from flowmesh.runtime.values import host_view
+from flowmesh.runtime.values import freeze, host_view
 from flowmesh.runtime.xla import statistics
 
 
@@ -47,11 +48,14 @@ def python_calls(function: Callable[[], Any]) -> int:
     return calls - 1
 
 
+def variable(session: Any, name: str) -> Variable:
+    """A variable of a local session."""
+    return session._master.worker.resources.lookup("", name, Variable)
+
+
 def held(session: Any, name: str) -> Any:
     """The array that a variable of a local session holds."""
-    from flowmesh.resources.variable import Variable
-
-    return session._master.worker.resources.lookup("", name, Variable).value
+    return variable(session, name).value
 
 
 # -- compilations --------------------------------------------------------------------------------------
@@ -167,6 +171,28 @@ def test_variables_are_updated_in_place():
             session.run(step)
         assert held(session, "w").unsafe_buffer_pointer() == before
         np.testing.assert_array_equal(session.run(w), np.full(1000, 13, np.float32))
+
+
+def test_variables_that_are_only_read_are_moved_to_the_device_once():
+    with tf.Graph().as_default(), xla_session() as session:
+        w = tf.Variable(np.ones([3, 5000], np.float32), name="w")
+        x = tf.placeholder(tf.float32, [None, 3])
+        session.run(w.initializer)
+        y = tf.reduce_sum(tf.matmul(x, w))
+        variable(session, "w").value = freeze(np.ones([3, 5000], np.float32))
+        value = np.ones((2, 3), np.float32)
+        kept: list[Any] = []
+
+        def work() -> None:
+            for _ in range(5):
+                assert session.run(y, {x: value}) == 30000
+                kept.append(held(session, "w"))
+
+        assert counted("moves", work) == 1
+        assert all(array is kept[0] for array in kept)
+        assert not isinstance(kept[0], np.ndarray)
+        session.run(tf.assign(w, tf.zeros([3, 5000])).op)
+        assert session.run(y, {x: value}) == 0
 
 
 def test_what_was_fetched_or_is_being_read_is_never_overwritten():

@@ -11,9 +11,10 @@ from flowmesh.core.dtypes import FLOATS, INDEX, int32
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
-from flowmesh.ops import windows
+from flowmesh.ops import nn_conv_pointwise as pointwise, windows
 from flowmesh.ops.building import shape_of
 from flowmesh.ops.shape_rules import same_size, with_rank
+from flowmesh.ops.target import on_cpu
 
 _SAME_VALID = (b"SAME", b"VALID")
 _WITH_EXPLICIT = (b"SAME", b"VALID", b"EXPLICIT")
@@ -44,27 +45,45 @@ class _Convolution(OpDef, abstract=True):
         )
         channels = x.shape[layout.index("C")]
         spatial = kernel.shape[:-2]
+        strides = windows.pick(attrs["strides"], axes)
+        pads = self._pads(x.shape, spatial)
+        if self.pointwise_strides(x.shape, kernel.shape) is not None:
+            return pointwise.forward(x, kernel, strides)
         if self.depthwise:
             groups = channels
             kernel = kernel.reshape((*spatial, 1, kernel.shape[-2] * kernel.shape[-1]))
         else:
             groups = channels // kernel.shape[-2]
-        strides = windows.pick(attrs["strides"], axes)
-        dilations = windows.pick(attrs["dilations"], axes)
-        sizes = [x.shape[i] for i in axes]
-        pads = windows.paddings(
-            sizes, spatial, strides, attrs["padding"], dilations, self._explicit()
-        )
         letters = "".join(layout[i] for i in axes)
         return lax.conv_general_dilated(
             x,
             kernel,
             strides,
             pads,
-            rhs_dilation=dilations,
+            rhs_dilation=windows.pick(attrs["dilations"], axes),
             dimension_numbers=(layout, letters + "IO", layout),
             feature_group_count=groups,
         )
+
+    def _pads(self, shape: Sequence[int], spatial: Sequence[int]) -> windows.Pads:
+        """The zeros to add along each spatial axis of an input of this shape."""
+        attrs, axes = self.attrs, self._axes()
+        strides, dilations = (windows.pick(attrs[n], axes) for n in ("strides", "dilations"))
+        sizes = [shape[i] for i in axes]
+        return windows.paddings(
+            sizes, spatial, strides, attrs["padding"], dilations, self._explicit()
+        )
+
+    def pointwise_strides(self, shape: Sequence[int], kernel: Sequence[int]) -> list[int] | None:
+        """The spatial strides, when the convolution of these shapes is to be traced as a matrix product; else None."""
+        attrs, axes = self.attrs, self._axes()
+        layout = attrs["data_format"].decode()
+        if self.depthwise or not on_cpu() or len(kernel) != len(axes) + 2:
+            return None
+        pads = self._pads(shape, kernel[:-2])
+        if not pointwise.is_pointwise(kernel, shape[layout.index("C")], pads, layout):
+            return None
+        return windows.pick(attrs["strides"], axes)
 
     def _explicit(self) -> windows.Pads | None:
         if self.attrs["padding"] != b"EXPLICIT":
@@ -166,6 +185,9 @@ class _BackpropInput(_Convolution, abstract=True):
         if len(dims) == self._rank() - 2:
             whole = self._whole(dims, TensorShape(kernel.shape), TensorShape(grad.shape))
             dims = [int(d or 0) for d in whole.as_list()]
+        strides = self.pointwise_strides(dims, kernel.shape)
+        if strides is not None:
+            return pointwise.by_input(dims, kernel, grad, strides)
         like = jax.ShapeDtypeStruct(tuple(dims), grad.dtype)
         return jax.linear_transpose(lambda x: self.forward(x, kernel), like)(grad)[0]
 
@@ -187,7 +209,11 @@ class _BackpropFilter(_Convolution, abstract=True):
         import jax
 
         x, sizes, grad = inputs
-        like = jax.ShapeDtypeStruct(tuple(int(d) for d in np.asarray(sizes)), grad.dtype)
+        shape = tuple(int(d) for d in np.asarray(sizes))
+        strides = self.pointwise_strides(x.shape, shape)
+        if strides is not None:
+            return pointwise.by_filter(x, shape, grad, strides)
+        like = jax.ShapeDtypeStruct(shape, grad.dtype)
         return jax.linear_transpose(lambda kernel: self.forward(x, kernel), like)(grad)[0]
 
 

@@ -83,6 +83,18 @@ class Variable(Resource):
         self._value = value
         self.generation += 1
 
+    def move(self, old: Any, new: Any) -> None:
+        """Keeps the same value in another place: `new` takes the place of `old`, if that is still the value.
+
+        Never waits: whoever holds the lock may be waiting for the caller, and will bring a new value anyway.
+        """
+        if self.lock.acquire(blocking=False):
+            try:
+                if self._value is old:
+                    self._value = new
+            finally:
+                self.lock.release()
+
     def read(self) -> Any:
         """The array; FailedPreconditionError if the variable has none."""
         value = self.value

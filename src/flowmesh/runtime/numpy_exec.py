@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flowmesh.ops.target import tracing_for
 from flowmesh.runtime.cost import measured_work
 from flowmesh.runtime.device import Device, load_jax
 from flowmesh.runtime.failures import NodeFailure
@@ -110,7 +111,8 @@ def _eager(
 ) -> Any:
     """One kernel by `jax.numpy`, with NumPy values in and out."""
     jax = load_jax()
-    with jax.default_device(device.jax_device()):
+    on = device.jax_device()
+    with jax.default_device(on), tracing_for(on.platform):
         wanted = [
             a
             if i in instruction.needs_static or not isinstance(a, np.ndarray)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from flowmesh.ops.target import tracing_for
 from flowmesh.passes import op_traits
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime import lanes
@@ -38,7 +39,7 @@ _FOLD_LIMIT = 4096
 class _Counters:
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.counts = {"compiles": 0, "xla_runs": 0, "numpy_runs": 0, "fallbacks": 0}
+        self.counts = {"compiles": 0, "xla_runs": 0, "numpy_runs": 0, "fallbacks": 0, "moves": 0}
 
 
 _counters = _Counters()
@@ -51,7 +52,8 @@ def count(what: str) -> None:
 
 
 def statistics() -> dict[str, int]:
-    """How many programs were compiled and how clusters were run in this process: 'compiles', 'xla_runs', 'numpy_runs', 'fallbacks'."""
+    """What happened in this process: 'compiles', 'xla_runs' and 'numpy_runs' of clusters, 'fallbacks' of programs that cannot be traced, 'moves'
+    of the values of variables from NumPy to a device."""
     with _counters.lock:
         return dict(_counters.counts)
 
@@ -161,7 +163,7 @@ class CompiledProgram:
         def call(instruction: Instruction, arguments: list[Any]) -> Any:
             return self._trace_call(instruction, arguments, implicit)
 
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), tracing_for(self.jax_device.platform):
             program.evaluate(registers, implicit, call)
         return self._collect(registers, cells, implicit)
 
@@ -305,18 +307,15 @@ class CompiledProgram:
                 self.variables[k].put(value)
 
     def state(self, variable: Variable) -> Any:
-        """The value of a variable that stays as it is; on an accelerator it is kept there for the next run."""
+        """The value of a variable that stays as it is. Where it is NumPy's, it is moved to the device for good: otherwise
+        every run would hand it over anew, with a copy when it is not aligned.
+        """
         value = variable.value
-        if not (self._device.is_accelerator and type(value) is np.ndarray):
+        if type(value) is not np.ndarray:
             return self.argument(value)[0]
         moved = self._jax.device_put(value, self.jax_device)
-        # Who holds the lock may be waiting for what we hold; it will bring a new value anyway.
-        if variable.lock.acquire(blocking=False):
-            try:
-                if variable.value is value:
-                    variable.value = moved
-            finally:
-                variable.lock.release()
+        count("moves")
+        variable.move(value, moved)
         return moved
 
     def argument(self, value: Any) -> tuple[Any, bool]:
