@@ -141,6 +141,8 @@ def _weight(
     inputs: Sequence[tuple[int, ...]],
     outputs: Sequence[tuple[int, ...]],
 ) -> int:
+    if op.type in _FREE:
+        return 0
     if op.type in _LOOKUPS:
         return sum(_product(s) for s in [*inputs[1:], *outputs])
     if op.type in CONTRACTIONS and inputs and len(inputs[0]) >= 2 and outputs:

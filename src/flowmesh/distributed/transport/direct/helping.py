@@ -21,8 +21,8 @@ HELP = 0.05
 """Seconds for which a waiting thread reads by itself."""
 _ASIDE = 0.01
 """Seconds for which a reading thread steps aside after a waiting one has read."""
-_LEND = 0.05
-"""Seconds to wait for the reading thread to step aside."""
+_LEND = 0.01
+"""Seconds to wait for the reading thread to step aside; it may be handling something that takes longer."""
 _CONTENTION = 1.0
 """Seconds for which it does not, when several threads wait at a time."""
 _MAX_HELPERS = 64
@@ -95,13 +95,14 @@ class Turn:
         if self.lock.acquire(blocking=False):
             self._helping = True
             return True
-        if not self._helping:
+        if self._helping:
+            # Several threads wait for this connection: they leave it to the thread that is made for it.
+            self._contended = time.monotonic() + _CONTENTION
+        else:
             self._kick()
             if self.lock.acquire(timeout=_LEND):
                 self._helping = True
                 return True
-        # Several threads wait for this connection: they leave it to the thread that is made for it.
-        self._contended = time.monotonic() + _CONTENTION
         self.resume()
         return False
 
