@@ -221,6 +221,7 @@ class OpDef:
     xla_only: ClassVar[bool] = False
     stateful: ClassVar[bool] = False
     slow: ClassVar[bool] = False
+    in_place: ClassVar[bool] = False
     host: ClassVar[bool] = False
     finds_resource: ClassVar[bool] = (
         False  # a host op that gives the same resource until one is removed
@@ -281,6 +282,11 @@ class OpDef:
         """`compute` for NumPy arrays of shapes and dtypes that it has taken before, called where floating point errors are ignored:
         it need not check them again."""
         return self.compute
+
+    def compute_in_place(self, *inputs: Any) -> None:
+        """With `in_place`: what `compute` does, by NumPy, to the writable arrays that are given for the inputs of access "update". What
+        is invalid is found before anything is changed."""
+        raise NotImplementedError(f"{self.op_type} does not update in place")
 
     def initial_state(self) -> Any:
         """The first value of the implicit state (only with `implicit_state`)."""

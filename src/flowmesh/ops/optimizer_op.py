@@ -23,6 +23,8 @@ Array: TypeAlias = Any
 Update: TypeAlias = Callable[..., Any]
 
 _GPU_TYPES = frozenset({dtypes.float16, dtypes.float32, dtypes.float64})
+_PIECE = 1 << 15
+"""Elements of a variable that are updated at a time."""
 _GRADIENTS = ("grad", "delta")
 
 
@@ -43,6 +45,7 @@ class _OptimizerOp(OpDef, abstract=True):
     update: Update
     NotDifferentiable = True
     gpu_types = _GPU_TYPES
+    in_place = True
 
     def infer(self, ctx: Any, *shapes: TensorShape) -> Any:
         count = len(self.variables)
@@ -74,10 +77,28 @@ class _OptimizerOp(OpDef, abstract=True):
         values, operands = inputs[:count], dict(zip(self.operands, inputs[count:]))
         self._check(values, operands)
         if self.sparse:
-            results = self._update_rows(xp, values, operands)
+            results = self._update_rows(xp, values, operands, False)
         else:
             results = type(self).update(self, xp, *values, **operands)
         return results[0] if count == 1 else tuple(results)
+
+    def compute_in_place(self, *inputs: Array) -> None:
+        count = len(self.variables)
+        values, operands = inputs[:count], dict(zip(self.operands, inputs[count:]))
+        self._check(values, operands)
+        if self.sparse:
+            self._update_rows(np, values, operands, True)
+            return
+        shape = values[0].shape
+        flat = [value.reshape(-1) for value in values]
+        whole = {n: o.reshape(-1) for n, o in operands.items() if o.shape == shape and shape}
+        # Piece by piece, so that what is computed in between stays in the processor's cache.
+        for start in range(0, flat[0].shape[0], _PIECE):
+            piece = slice(start, start + _PIECE)
+            now = {n: whole[n][piece] if n in whole else o for n, o in operands.items()}
+            new = type(self).update(self, np, *[f[piece] for f in flat], **now)
+            for old, value in zip(flat, new):
+                old[piece] = value
 
     def settled_kernel(self) -> Callable[..., Any]:
         if self.sparse:
@@ -105,7 +126,9 @@ class _OptimizerOp(OpDef, abstract=True):
                     f"var and {name} do not have the same shape{_brackets(shape)} {_brackets(value.shape)}"
                 )
 
-    def _update_rows(self, xp: Any, values: Sequence[Array], operands: dict[str, Array]) -> Any:
+    def _update_rows(
+        self, xp: Any, values: Sequence[Array], operands: dict[str, Array], in_place: bool
+    ) -> Any:
         gradient, indices = operands.pop("grad"), operands.pop("indices")
         shape = values[0].shape
         if len(shape) < 1:
@@ -130,7 +153,7 @@ class _OptimizerOp(OpDef, abstract=True):
             )
             return new
 
-        return update_rows(xp, values, indices, [gradient], step, shape[0])
+        return update_rows(xp, values, indices, [gradient], step, shape[0], in_place)
 
 
 def optimizer(

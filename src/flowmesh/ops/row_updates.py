@@ -44,11 +44,13 @@ def beyond(xp: Any, indices: Array, limit: int) -> Array:
     return xp.where((indices < 0) | (indices >= limit), limit, indices)
 
 
-def combine_at(xp: Any, kind: str, target: Array, index: Any, updates: Array) -> Array:
+def combine_at(
+    xp: Any, kind: str, target: Array, index: Any, updates: Array, in_place: bool = False
+) -> Array:
     """`target` combined with `updates` at `index`, repeated places one after another.
 
     `kind` is add, sub, mul, div, min, max or update. `index` is an array of rows or, to address elements
-    by more than one coordinate, a tuple of arrays.
+    by more than one coordinate, a tuple of arrays. With `in_place` NumPy writes to `target` itself.
     """
     updates = xp.asarray(updates, target.dtype)
     if kind == "div":
@@ -59,7 +61,13 @@ def combine_at(xp: Any, kind: str, target: Array, index: Any, updates: Array) ->
         updates = xp.broadcast_to(updates, index.shape + target.shape[1:])
         updates = updates.reshape((flat.shape[0], *target.shape[1:]))
         (result,) = update_rows(
-            xp, [target], flat, [updates], lambda old, by: [_quotient(xp, old[0], by[0])], rows
+            xp,
+            [target],
+            flat,
+            [updates],
+            lambda old, by: [_quotient(xp, old[0], by[0])],
+            rows,
+            in_place,
         )
         return result
     if xp is not np:
@@ -69,7 +77,7 @@ def combine_at(xp: Any, kind: str, target: Array, index: Any, updates: Array) ->
         if kind == "sub":
             updates = -updates
         return getattr(place, _JAX_METHODS[kind])(updates, mode="drop")
-    result = np.array(target)
+    result = target if in_place else np.array(target)
     if kind == "update":
         result[index] = updates
     else:
@@ -100,15 +108,16 @@ def update_rows(
     operands: Sequence[Array],
     step: RowStep,
     limit: int,
+    in_place: bool = False,
 ) -> list[Array]:
-    """New arrays after `step` on the rows `indices` of all `variables`, equal indices one after another.
+    """New arrays (with `in_place`, the same ones) after `step` on the rows `indices` of all `variables`, equal indices one after another.
 
     The k-th occurrences of all indices are handled together, so that a row sees the effect of the
     earlier ones as it would in a loop; mostly there is no second occurrence and one round.
     """
     rank = occurrence(xp, indices)
     if xp is np:
-        results = [np.array(v) for v in variables]
+        results = list(variables) if in_place else [np.array(v) for v in variables]
         for k in range(int(rank.max(initial=-1)) + 1):
             chosen = rank == k
             rows = indices[chosen]

@@ -43,7 +43,9 @@ def _brackets(shape: Any) -> str:
     return f"[{','.join(map(str, shape))}]"
 
 
-def _scatter_rows(xp: Any, kind: str, ref: Any, indices: Any, updates: Any) -> Any:
+def _scatter_rows(
+    xp: Any, kind: str, ref: Any, indices: Any, updates: Any, in_place: bool = False
+) -> Any:
     """The kernel of all row updates."""
     if ref.ndim < 1:
         raise errors.InvalidArgumentError(
@@ -62,11 +64,12 @@ def _scatter_rows(xp: Any, kind: str, ref: Any, indices: Any, updates: Any) -> A
         check_indices(indices, ref.shape[0])
     else:
         indices = beyond(xp, indices, ref.shape[0])
-    return combine_at(xp, kind, ref, indices, updates)
+    return combine_at(xp, kind, ref, indices, updates, in_place)
 
 
 class _RefScatter(OpDef, abstract=True):
     kind = ""
+    in_place = True
     ref = Input("T", ref=True, access="update")
     indices = Input("Tindices")
     updates = Input("T")
@@ -82,9 +85,13 @@ class _RefScatter(OpDef, abstract=True):
     def compute(self, xp: Any, ref: Any, indices: Any, updates: Any) -> Any:
         return _scatter_rows(xp, self.kind, ref, indices, updates)
 
+    def compute_in_place(self, ref: Any, indices: Any, updates: Any) -> None:
+        _scatter_rows(np, self.kind, ref, indices, updates, in_place=True)
+
 
 class _ResourceScatter(OpDef, abstract=True):
     kind = ""
+    in_place = True
     resource = Input(dtypes.resource, access="update")
     indices = Input("Tindices")
     updates = Input("dtype")
@@ -100,6 +107,9 @@ class _ResourceScatter(OpDef, abstract=True):
 
     def compute(self, xp: Any, resource: Any, indices: Any, updates: Any) -> Any:
         return _scatter_rows(xp, self.kind, resource, indices, updates)
+
+    def compute_in_place(self, resource: Any, indices: Any, updates: Any) -> None:
+        _scatter_rows(np, self.kind, resource, indices, updates, in_place=True)
 
 
 def _row_family(suffix: str, kind: str, doc: str, ref_types: Any, resource_types: Any) -> None:

@@ -372,7 +372,8 @@ class ClusterRunner:
         if entry is not self._always:
             # What need not be computed in each run is no reason to compile.
             self.work = entry.work = shaped.work
-            if not entry.broken:
+            in_place = shaped.only_updates and shaped.work < cost.COMPILED_UPDATES
+            if not entry.broken and not in_place:
                 entry.limit = cost.runs_before_compiling(shaped.work, len(self.program.ops))
         self._shaped[shaped.shapes] = (shaped, entry)
 
@@ -423,7 +424,6 @@ class ClusterRunner:
             self._give_up(entry, exc, self.label)
             return None
         entry.compiled = compiled
-        self.work = cost.compiled_work(self.program.ops) or self.work
         entry.runs += 1
         with self._lock:
             self._compiled += 1

@@ -22,6 +22,11 @@ COMPILE_BASE = 100_000_000
 COMPILE_PER_OP = 5_000_000
 HEAVY = 300_000
 """From here on a unit is worth a thread of its own."""
+PARALLEL = 2_000_000
+"""From here on that is so in a step of several tasks, too, where the threads of other tasks want the cores."""
+
+COMPILED_UPDATES = 16_000_000
+"""From here on an XLA program, which uses all cores, is better at updating whole variables."""
 
 SINGLE_THREAD = 10_000_000
 """Up to here NumPy's matrix products are done by one thread."""
@@ -56,7 +61,7 @@ _SLOW = {
 }
 
 
-_FREE = frozenset(
+FREE = frozenset(
     {
         "Assign",
         "AssignVariableOp",
@@ -76,26 +81,12 @@ _FREE = frozenset(
 _LOOKUPS = frozenset({"Gather", "GatherV2", "ResourceGather"})
 """Ops that read as much of their first input as they give."""
 _SPARSE = ("Scatter", "ResourceScatter", "SparseApply", "ResourceSparseApply")
-"""Beginnings of the names of ops that change a few rows: NumPy copies the whole variable, an XLA program does not."""
-
-
-def compiled_work(ops: Sequence[Operation]) -> int | None:
-    """The work of an XLA program that changes rows of variables; None for other programs, whose work is NumPy's."""
-    if not any(op.type.startswith(_SPARSE) for op in ops):
-        return None
-    total = 0
-    for op in ops:
-        if op.type.startswith(_SPARSE):
-            updates = (t for t in op.inputs if not t.dtype._is_ref_dtype)
-            total += PER_OP + sum(_product(_static(t)) for t in updates)
-        else:
-            total += static_work(op)
-    return total
+"""Beginnings of the names of ops that change a few rows: their cost is that of the rows."""
 
 
 def moves_nothing(ops: Sequence[Operation]) -> bool:
     """Whether NumPy does all these ops without touching the data."""
-    return all(op.type in _FREE for op in ops)
+    return all(op.type in FREE for op in ops)
 
 
 def compile_cost(ops: int) -> int:
@@ -116,12 +107,18 @@ def worth_compiling(runs: int, work: int, ops: int, accelerator: bool = False) -
 
 def measured_work(op: Operation, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
     """The work of one op with these values."""
+    if op.type.startswith(_SPARSE):
+        wanted = op.definition.flat_input_args()
+        return PER_OP + sum(_size(x) for x, arg in zip(inputs, wanted) if arg.access is None)
     moved = sum(_size(x) for x in inputs) + sum(_size(y) for y in outputs)
     return PER_OP + _weight(op, moved, [_shape(x) for x in inputs], [_shape(y) for y in outputs])
 
 
 def static_work(op: Operation) -> int:
     """The work of one op as far as static shapes tell; open dimensions count as 1."""
+    if op.type.startswith(_SPARSE):
+        given = zip(op.inputs, op.definition.flat_input_args())
+        return PER_OP + sum(_product(_static(t)) for t, arg in given if arg.access is None)
     ins = [_static(t) for t in op.inputs]
     outs = [_static(t) for t in op.outputs]
     moved = sum(_product(s) for s in ins) + sum(_product(s) for s in outs)
@@ -141,7 +138,7 @@ def _weight(
     inputs: Sequence[tuple[int, ...]],
     outputs: Sequence[tuple[int, ...]],
 ) -> int:
-    if op.type in _FREE:
+    if op.type in FREE:
         return 0
     if op.type in _LOOKUPS:
         return sum(_product(s) for s in [*inputs[1:], *outputs])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flowmesh.ops.target import tracing_for
+from flowmesh.runtime import in_place
 from flowmesh.runtime.cost import measured_work
 from flowmesh.runtime.device import Device, load_jax
 from flowmesh.runtime.failures import NodeFailure
@@ -36,7 +37,14 @@ def interpret(
         implicit[position] = to_host(state)
 
     def call(instruction: Instruction, arguments: list[Any]) -> Any:
-        arguments = [to_host(a) for a in arguments] if not instruction.plain else arguments
+        if not instruction.plain:
+            for i, argument in enumerate(arguments):
+                arguments[i] = to_host(argument)
+            argument = None  # a reference would keep its memory from being written to
+        if instruction.in_place and not device.is_accelerator:
+            updated = _in_place(instruction, arguments, registers)
+            if updated is not None:
+                return updated
         if instruction.op.definition.xla_only:
             return _eager(instruction, arguments, implicit, device)
         return invoke(instruction, np, arguments, implicit)
@@ -57,6 +65,29 @@ def interpret(
         else:
             program.evaluate(registers, implicit, call, observe)
     return total
+
+
+def _in_place(instruction: Instruction, arguments: list[Any], registers: list[Any]) -> Any:
+    """What the kernel returns, the variables updated in their own memory where possible; None, with nothing done, when they
+    are small or written to for the second time."""
+    variables = []
+    for register, position in instruction.written_positions:
+        cell = registers[register]
+        value = arguments[position]
+        if cell.written or type(value) is not np.ndarray or value.nbytes < in_place.SMALL:
+            return None
+        variables.append((position, cell.variable))
+    for register, _ in instruction.written_positions:
+        registers[register].value = None
+    del value
+    try:
+        new = in_place.update(instruction.op.definition, arguments, variables)
+    except BaseException:
+        for register, _ in instruction.written_positions:
+            cell = registers[register]
+            cell.value = cell.variable.value
+        raise
+    return tuple(new) if len(new) > 1 else new[0]
 
 
 def interpret_plain(program: Program, inputs: Sequence[Any]) -> list[Any]:

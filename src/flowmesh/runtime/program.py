@@ -66,6 +66,7 @@ class Instruction:
         "dtypes",
         "grouped",
         "implicit",
+        "in_place",
         "inputs",
         "list_outputs",
         "needs_static",
@@ -75,6 +76,7 @@ class Instruction:
         "simple",
         "sources",
         "writes",
+        "written_positions",
     )
 
     def __init__(self, op: Operation, registers: dict[Tensor, int], implicit: int) -> None:
@@ -93,6 +95,11 @@ class Instruction:
             for (register, _), arg in zip(self.inputs, wanted)
             if arg.access in ("write", "update")
         )
+        self.written_positions = tuple(
+            (register, position)
+            for position, ((register, _), arg) in enumerate(zip(self.inputs, wanted))
+            if arg.access == "update"
+        )
         self.sources = tuple(register for register, _ in self.inputs)
         self.checks_shape = bool(definition.attrs.get("validate_shape", False))
         self.list_outputs: tuple[bool, ...] = ()
@@ -103,6 +110,14 @@ class Instruction:
         self.needs_static = frozenset(op_traits.static_input_indices(op))
         self._bind_outputs(registers)
         self.simple = self._is_simple()
+        self.in_place = (
+            definition.in_place
+            and not self.outputs
+            and not self.grouped
+            and self.implicit < 0
+            and len(self.written_positions) == len(self.writes)
+        )
+        """Whether the kernel can write to the variables' arrays themselves."""
 
     def _bind_outputs(self, registers: dict[Tensor, int]) -> None:
         op = self.op

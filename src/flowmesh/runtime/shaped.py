@@ -17,13 +17,15 @@ import numpy as np
 
 from flowmesh.passes import op_traits
 from flowmesh.resources.variable import Variable
-from flowmesh.runtime.cost import measured_work
+from flowmesh.runtime import in_place
+from flowmesh.runtime.cost import FREE, measured_work
 from flowmesh.runtime.failures import NodeFailure
 from flowmesh.runtime.program import Cell, Instruction, Mode, Program
 from flowmesh.runtime.values import as_output, freeze, to_host
 
 _KNOWN_LIMIT = 4096
 """Known values of more elements are computed in each run."""
+_IN_PLACE = -2
 _LARGE = 1 << 16
 """Bytes from which on a value is let go after its last use."""
 _SHAPE_ONLY = frozenset({"ZerosLike", "OnesLike"})
@@ -171,6 +173,8 @@ class ShapedCluster:
         size = program.size
         self.work = work
         """What a run costs (see `cost.py`)."""
+        self.only_updates = all(i.in_place or i.op.type in FREE for i in instructions)
+        """Whether all it does is to update variables in their own memory, which an XLA program would not do faster."""
         held = {c.number: c for c in inputs if isinstance(c, Cell)}
         self.shapes = tuple([None if isinstance(v, Cell) else v.shape for v in inputs])
         """Of the inputs; None for variables."""
@@ -199,6 +203,9 @@ class ShapedCluster:
                     None if value is None else value.dtype,
                 )
             )
+        self._held = {n: c.variable for n, c in held.items()}
+        self._sizes = {n: getattr(v.value, "nbytes", 0) for n, v in self._held.items()}
+        self._touched: set[int] = set()
         self._writes = [(held[n].variable, states[n]) for n in sorted(written)]
         self._locks = sorted(dict.fromkeys(held[n].variable.lock for n in written), key=id)
         self._outputs = [alias.get(r, r) for r in program.output_registers]
@@ -233,6 +240,10 @@ class ShapedCluster:
         definition = instruction.op.definition
         kernel = _grouped(instruction) if instruction.grouped else definition.settled_kernel()
         simple = len(targets) == 1 and not instruction.writes
+        if self._is_in_place(instruction, cells):
+            numbers = [(p, cells[r]) for r, p in instruction.written_positions]
+            places = [(p, self._held[n], states[n]) for p, n in numbers]
+            return (definition, tuple(sources), _IN_PLACE, places, instruction, ())
         return (
             kernel,
             tuple(sources),
@@ -248,10 +259,34 @@ class ShapedCluster:
         for at, (kernel, sources, target, targets, instruction, _) in reversed(
             list(enumerate(self._steps))
         ):
+            if target == _IN_PLACE:
+                seen |= {*sources, *(state for _, _, state in targets)}
+                continue
             used = {*sources, *(t[0] for t in targets)}
             drops = tuple((used & large) - seen)
             seen |= used
             self._steps[at] = (kernel, sources, target, targets, instruction, drops)
+
+    def _is_in_place(self, instruction: Instruction, cells: dict[int, int]) -> bool:
+        """Whether it is worth while to let it write to the variables' own memory: they are large, and not written to before."""
+        if not instruction.in_place:
+            return False
+        numbers = [cells[r] for r, _ in instruction.written_positions]
+        large = all(self._sizes.get(n, 0) >= in_place.SMALL for n in numbers)
+        fresh = self._touched.isdisjoint(numbers) and len(set(numbers)) == len(numbers)
+        self._touched.update(cells[r] for r in instruction.writes)
+        return large and fresh
+
+    def _update(self, registers: list[Any], step: tuple[Any, ...]) -> None:
+        """Runs a kernel that writes to the variables' own memory."""
+        definition, sources, _, places, _, _ = step
+        arguments = [registers[r] for r in sources]
+        for _, _, state in places:
+            registers[state] = None
+        new = in_place.update(definition, arguments, [(p, v) for p, v, _ in places])
+        for (_, variable, state), value in zip(places, new):
+            registers[state] = value
+            variable.put(value)
 
     def run(self, inputs: Sequence[Any]) -> list[Any] | None:
         """The outputs, or None, with nothing changed, when this run is unlike the recorded one. Raises NodeFailure."""
@@ -308,6 +343,9 @@ class ShapedCluster:
         try:
             for step in self._steps:
                 kernel, sources, target, targets, _, drops = step
+                if target == _IN_PLACE:
+                    self._update(registers, step)
+                    continue
                 result = kernel(np, *[registers[r] for r in sources])
                 if target >= 0:
                     if type(result) is not ndarray:

@@ -9,6 +9,7 @@ parts with work for several threads.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -18,7 +19,7 @@ from flowmesh.core import errors
 from flowmesh.core.errors import OpError
 from flowmesh.passes.op_traits import Kind
 from flowmesh.resources.variable import Variable
-from flowmesh.runtime.cost import HEAVY
+from flowmesh.runtime.cost import PARALLEL
 from flowmesh.runtime.executor import Executable
 from flowmesh.runtime.failures import annotate
 from flowmesh.runtime.inline import in_order
@@ -54,10 +55,23 @@ class Owner(Protocol):
 class _Unit:
     """A cluster, or a send."""
 
-    __slots__ = ("index", "inputs", "mask", "op", "outputs", "reads", "runner", "slow", "task")
+    __slots__ = (
+        "drops",
+        "index",
+        "inputs",
+        "mask",
+        "op",
+        "outputs",
+        "reads",
+        "runner",
+        "slow",
+        "task",
+    )
 
     def __init__(self, task: Task, mask: int, runner: Any, slow: bool) -> None:
         self.slow = slow
+        self.drops: tuple[int, ...] = ()
+        """Slots that nobody else uses: a variable that is updated later in the step should find its array unused."""
         self.task = task
         self.index = task.index
         self.mask = mask
@@ -92,6 +106,7 @@ class StagedPlan:
         self._resources = executable.resources
         self._bound: tuple[int, list[Any]] = (-1, [])
         self._find_units()
+        self._find_drops()
         self.awaited = (1 << len(self.receives)) - 1
         """The bits of all receives."""
         self._heavy = [u.runner for u in self.units if u.runner is not None]
@@ -114,6 +129,12 @@ class StagedPlan:
             for number in task.successors:
                 before[number] |= mask
 
+    def _find_drops(self) -> None:
+        used = Counter(slot for unit in self.units for slot in set(unit.inputs))
+        kept = {slot for _, slot, _ in self.results}
+        for unit in self.units:
+            unit.drops = tuple(s for s in set(unit.inputs) if used[s] == 1 and s not in kept)
+
     @property
     def sends(self) -> list[str]:
         """The rendezvous keys under which it sends."""
@@ -121,7 +142,7 @@ class StagedPlan:
 
     def is_parallel(self) -> bool:
         """Whether several units are worth a thread of their own."""
-        return len(self._heavy) > 1 and sum(r.work >= HEAVY for r in self._heavy) > 1
+        return len(self._heavy) > 1 and sum(r.work >= PARALLEL for r in self._heavy) > 1
 
     def slots(self) -> list[Any]:
         """The slots at the beginning of a run: constants and variables are there."""
@@ -281,6 +302,8 @@ class StagedRun:
                     raise annotate(unit.op, exc) from exc
                 for slot, number in unit.outputs:
                     slots[slot] = results[number]
+            for slot in unit.drops:
+                slots[slot] = None
             if self._over:
                 return True
         self._todo = later
