@@ -64,6 +64,10 @@ _MODULES: dict[str, str] = {
     "flowmesh.contrib.framework": """
         contrib.framework contrib.framework.python.framework contrib.framework.python.ops
         """,
+    "flowmesh.contrib.all_reduce": "contrib.all_reduce.python.all_reduce",
+    "flowmesh.contrib.mnist_tutorial": "examples.tutorials.mnist.mnist",
+    "flowmesh.contrib.nccl": "contrib.nccl contrib.nccl.python.ops.nccl_ops",
+    "flowmesh.contrib.staging": "contrib.staging",
     "flowmesh.contrib.layers": """
         contrib.layers contrib.layers.python.layers contrib.layers.python.layers.layers
         contrib.layers.python.layers.initializers contrib.layers.python.layers.regularizers
@@ -132,7 +136,9 @@ _NAMES: dict[str, str] = {
     "python.framework.ops.NullContextmanager": "contextlib.nullcontext",
     "python.framework.random_seed.set_random_seed": "flowmesh.set_random_seed",
     "python.framework.tensor_util.constant_value": "flowmesh.get_static_value",
-    "python.ops.data_flow_ops.RecordInput": "flowmesh.contrib.framework.RecordInput",
+    "python.ops.data_flow_ops.Barrier": "flowmesh.contrib.staging.Barrier",
+    "python.ops.data_flow_ops.MapStagingArea": "flowmesh.contrib.staging.MapStagingArea",
+    "python.ops.data_flow_ops.RecordInput": "flowmesh.contrib.staging.RecordInput",
     "python.ops.data_flow_ops.StagingArea": "flowmesh.contrib.staging.StagingArea",
     "python.ops.resources.initialize_resources": "flowmesh.contrib.resources.initialize_resources",
     "python.ops.resources.shared_resources": "flowmesh.contrib.resources.shared_resources",

@@ -8,7 +8,7 @@ import pytest
 
 from tests.oracle import replay
 
-AREAS = ("layers", "losses", "metrics", "rnn", "contrib")
+AREAS = ("layers", "losses", "metrics", "rnn", "contrib", "tutorial")
 _SHAPE = re.compile(r".*shapes\[\d+\]:\n   TF       '(.*)'\n   Flowmesh '(.*)'")
 
 

@@ -129,3 +129,47 @@ ROWS = [
         "AdjustContrastv2", [IMAGES, np.float32(1.5)], want=contrast, dtypes=["float16", "float32"]
     ),
 ]
+
+
+def windows(ksizes: Any, strides: Any, rates: Any, padding: str) -> Any:
+    """Patches gathered window by window."""
+
+    def patches(images: Any) -> Any:
+        batch, height, width, depth = images.shape
+        extent = [(k - 1) * r + 1 for k, r in zip(ksizes, rates)]
+        if padding == "VALID":
+            counts = [(n - e) // s + 1 for n, e, s in zip((height, width), extent, strides)]
+            before = [0, 0]
+        else:
+            counts = [-(-n // s) for n, s in zip((height, width), strides)]
+            before = [
+                max(0, (c - 1) * s + e - n) // 2
+                for c, s, e, n in zip(counts, strides, extent, (height, width))
+            ]
+        out = np.zeros((batch, *counts, ksizes[0], ksizes[1], depth), images.dtype)
+        for i, j, k, m in np.ndindex(*counts, *ksizes):
+            y = i * strides[0] - before[0] + k * rates[0]
+            x = j * strides[1] - before[1] + m * rates[1]
+            if 0 <= y < height and 0 <= x < width:
+                out[:, i, j, k, m] = images[:, y, x]
+        return out.reshape(batch, *counts, -1)
+
+    return patches
+
+
+ROWS += [
+    Row(
+        "ExtractImagePatches",
+        [IMAGES],
+        {
+            "ksizes": [1, *k, 1],
+            "strides": [1, *s, 1],
+            "rates": [1, *r, 1],
+            "padding": padding,
+        },
+        want=windows(k, s, r, padding),
+        dtypes=["float32", "float64", "int32"] if padding == "SAME" else (),
+        id=padding,
+    )
+    for k, s, r, padding in [((2, 3), (1, 2), (1, 1), "SAME"), ((2, 2), (1, 1), (2, 1), "VALID")]
+]

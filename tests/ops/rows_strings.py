@@ -127,3 +127,5 @@ ROWS = [
         want=np.array(b"x=[1 2 3]", object),
     ),
 ]
+
+ROWS.append(Row("RecordInput", covered_by="tests/training/test_input_readers.py"))

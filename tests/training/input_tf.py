@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import flowmesh
-from flowmesh.ops import (
-    image_boxes,
-    image_colour,
-    image_files,
-    parsing_functions,
-    sparse_serialize,
-)
+from flowmesh.ops import parsing_functions, sparse_serialize
 from flowmesh.proto import example_pb2, feature_pb2
-from flowmesh.training import input_batching, input_buckets, input_producers
+from flowmesh.training import input_batching, input_producers
 
 
 class Overlay:
@@ -52,7 +45,6 @@ tf = Overlay(
     flowmesh,
     **_PARSING,
     io=Overlay(flowmesh.io, **_PARSING),
-    image=Overlay(flowmesh.image, **_public(image_files, image_boxes, image_colour)),
     train=Overlay(
         flowmesh.train,
         Example=example_pb2.Example,
@@ -60,11 +52,5 @@ tf = Overlay(
         **{name: getattr(feature_pb2, name) for name in _MESSAGES},
         **{name: getattr(input_producers, name) for name in _PRODUCERS},
         **{name: getattr(input_batching, name) for name in _BATCHING},
-    ),
-    contrib=SimpleNamespace(
-        training=SimpleNamespace(
-            bucket=input_buckets.bucket,
-            bucket_by_sequence_length=input_buckets.bucket_by_sequence_length,
-        )
     ),
 )

@@ -31,7 +31,7 @@ def close(a: Any, b: Any) -> bool:
     return a == b
 
 
-AREAS = ("input", "parsing", "image_file")
+AREAS = ("input", "parsing", "image_file", "image_measures")
 OPS = """
     ParseExample ParseSingleExample ParseSingleSequenceExample ParseSequenceExample ParseTensor SerializeTensor SerializeSparse
     SerializeManySparse DeserializeManySparse SparseReorder DecodeCompressed DecodeJpeg DecodeAndCropJpeg DecodePng DecodeGif

@@ -63,3 +63,29 @@ def test_a_fixed_length_file_shorter_than_its_header(tmp_path: Path) -> None:
         sess.run(files.enqueue_many([[str(tmp_path / "short"), str(tmp_path / "long")]]))
         assert _ends(record, sess).startswith("OutOfRangeError: reached end of file")
         assert [sess.run(record), sess.run(record)] == [b"ab", b"cd"]
+
+
+def test_record_input_deals_out_all_records(tmp_path: Path) -> None:
+    # The op is RecordInput: shuffled records of all files, for ever.
+    for number in range(2):
+        with tf.python_io.TFRecordWriter(str(tmp_path / f"part-{number}")) as writer:
+            for record in range(3):
+                writer.write(b"%d-%d" % (number, record))
+    every = {b"%d-%d" % (number, record) for number in range(2) for record in range(3)}
+    with tf.Graph().as_default(), tf.Session() as sess:
+        RecordInput = tf.contrib.staging.RecordInput
+        records = RecordInput(str(tmp_path / "part-*"), batch_size=6, seed=7).get_yield_op()
+        assert records.shape.as_list() == [6] and records.op.type == "RecordInput"
+        seen = [set(sess.run(records)) for _ in range(20)]
+        assert set.union(*seen) == every
+        again = RecordInput(str(tmp_path / "part-*"), batch_size=6, seed=7).get_yield_op()
+        first = sess.run(again).tolist()
+        split = RecordInput(
+            str(tmp_path / "part-*"), batch_size=2, batches=3, seed=7
+        ).get_yield_op()
+        assert [len(batch) for batch in split] == [2, 2, 2]
+        flat = sess.run([record for pair in zip(*split) for record in pair])
+        assert flat == first
+        none = RecordInput(str(tmp_path / "none-*")).get_yield_op()
+        with pytest.raises(errors.NotFoundError, match="No file matches the pattern"):
+            sess.run(none)

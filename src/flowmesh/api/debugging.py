@@ -30,12 +30,16 @@ from flowmesh.ops.comparison import (
 from flowmesh.ops.control_flow import (
     Assert as Assert,
 )
+from flowmesh.ops.finite import (
+    verify_tensor_all_finite as assert_all_finite,
+)
 from flowmesh.ops.identity import (
     check_numerics as check_numerics,
 )
 
 __all__ = [
     "Assert",
+    "assert_all_finite",
     "assert_equal",
     "assert_greater",
     "assert_greater_equal",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowmesh.graph.importer import import_graph_def as import_graph_def
 from flowmesh.training.graph_util import (
     convert_variables_to_constants as convert_variables_to_constants,
     extract_sub_graph as extract_sub_graph,
@@ -12,6 +13,7 @@ from flowmesh.training.graph_util import (
 __all__ = [
     "convert_variables_to_constants",
     "extract_sub_graph",
+    "import_graph_def",
     "remove_training_nodes",
     "tensor_shape_from_node_def_name",
 ]

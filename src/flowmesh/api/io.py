@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowmesh.api import gfile as gfile
 from flowmesh.frontend.record_io import (
     TFRecordCompressionType as TFRecordCompressionType,
     TFRecordOptions as TFRecordOptions,
@@ -91,6 +92,7 @@ __all__ = [
     "encode_base64",
     "encode_jpeg",
     "extract_jpeg_shape",
+    "gfile",
     "is_jpeg",
     "match_filenames_once",
     "matching_files",

@@ -41,6 +41,7 @@ from flowmesh.ops.nn_activation import (
     selu as selu,
     softplus as softplus,
     softsign as softsign,
+    swish as swish,
 )
 from flowmesh.ops.nn_conv_functions import (
     atrous_conv2d as atrous_conv2d,
@@ -50,6 +51,7 @@ from flowmesh.ops.nn_conv_functions import (
     conv2d_backprop_filter as conv2d_backprop_filter,
     conv2d_backprop_input as conv2d_backprop_input,
     conv2d_transpose as conv2d_transpose,
+    conv2d_transpose as deconv2d,
     conv3d as conv3d,
     convolution as convolution,
     depthwise_conv2d as depthwise_conv2d,
@@ -81,7 +83,9 @@ from flowmesh.ops.nn_norm_functions import (
 )
 from flowmesh.ops.nn_pool import (
     avg_pool as avg_pool,
+    avg_pool as avg_pool2d,
     max_pool as max_pool,
+    max_pool2d as max_pool2d,
     max_pool_with_argmax as max_pool_with_argmax,
 )
 from flowmesh.ops.nn_softmax import (
@@ -102,6 +106,7 @@ __all__ = [
     "atrous_conv2d",
     "atrous_conv2d_transpose",
     "avg_pool",
+    "avg_pool2d",
     "batch_norm_with_global_normalization",
     "batch_normalization",
     "bias_add",
@@ -116,6 +121,7 @@ __all__ = [
     "conv3d",
     "convolution",
     "crelu",
+    "deconv2d",
     "depth_to_space",
     "depthwise_conv2d",
     "depthwise_conv2d_native",
@@ -135,6 +141,7 @@ __all__ = [
     "log_uniform_candidate_sampler",
     "lrn",
     "max_pool",
+    "max_pool2d",
     "max_pool_with_argmax",
     "moments",
     "nce_loss",
@@ -161,6 +168,7 @@ __all__ = [
     "static_rnn",
     "static_state_saving_rnn",
     "sufficient_statistics",
+    "swish",
     "tanh",
     "top_k",
     "uniform_candidate_sampler",

@@ -7,6 +7,7 @@ from flowmesh.api import (
     compat as compat,
     contrib as contrib,
     debugging as debugging,
+    dtypes as dtypes,
     errors as errors,
     flags as flags,
     gfile as gfile,
@@ -14,6 +15,7 @@ from flowmesh.api import (
     image as image,
     initializers as initializers,
     io as io,
+    keras as keras,
     layers as layers,
     linalg as linalg,
     logging as logging,
@@ -253,6 +255,7 @@ from flowmesh.proto.config_pb2 import (
     RunOptions as RunOptions,
 )
 from flowmesh.proto.event_pb2 import (
+    Event as Event,
     LogMessage as LogMessage,
     SessionLog as SessionLog,
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from flowmesh.core.platform.tf_logging import (
+    get_logger as get_logger,
+)
 from flowmesh.ops.accumulator_ops import (
     ConditionalAccumulator as ConditionalAccumulator,
     ConditionalAccumulatorBase as ConditionalAccumulatorBase,
@@ -147,6 +150,9 @@ from flowmesh.ops.fill import (
     zeros as zeros,
     zeros_like as zeros_like,
 )
+from flowmesh.ops.finite import (
+    verify_tensor_all_finite as verify_tensor_all_finite,
+)
 from flowmesh.ops.gather import (
     batch_gather as batch_gather,
     gather as gather,
@@ -159,6 +165,9 @@ from flowmesh.ops.identity import (
     identity_n as identity_n,
     stop_gradient as stop_gradient,
 )
+from flowmesh.ops.image_patches import (
+    extract_image_patches as extract_image_patches,
+)
 from flowmesh.ops.io_ops import (
     matching_files as matching_files,
     read_file as read_file,
@@ -166,6 +175,7 @@ from flowmesh.ops.io_ops import (
 )
 from flowmesh.ops.logging_ops import (
     Print as Print,
+    print_v2 as print,
 )
 from flowmesh.ops.masks import (
     boolean_mask as boolean_mask,
@@ -309,7 +319,10 @@ from flowmesh.ops.scatter import (
 from flowmesh.ops.scatter_nd import (
     scatter_nd as scatter_nd,
     tensor_scatter_add as tensor_scatter_add,
+    tensor_scatter_add as tensor_scatter_nd_add,
+    tensor_scatter_sub as tensor_scatter_nd_sub,
     tensor_scatter_sub as tensor_scatter_sub,
+    tensor_scatter_update as tensor_scatter_nd_update,
     tensor_scatter_update as tensor_scatter_update,
 )
 from flowmesh.ops.segment_functions import (

@@ -116,6 +116,7 @@ from flowmesh.training.learning_rate_decay import (
     linear_cosine_decay as linear_cosine_decay,
     natural_exp_decay as natural_exp_decay,
     piecewise_constant as piecewise_constant,
+    piecewise_constant as piecewise_constant_decay,
     polynomial_decay as polynomial_decay,
 )
 from flowmesh.training.monitored_session import (
@@ -270,6 +271,7 @@ __all__ = [
     "maybe_shuffle_batch_join",
     "natural_exp_decay",
     "piecewise_constant",
+    "piecewise_constant_decay",
     "polynomial_decay",
     "range_input_producer",
     "remove_checkpoint",

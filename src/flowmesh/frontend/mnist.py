@@ -184,3 +184,19 @@ def read_data_sets(
 def load_mnist(train_dir: str = "MNIST-data") -> Datasets:
     """`read_data_sets` of the default folder."""
     return read_data_sets(train_dir)
+
+
+def load_arrays(path: str = "mnist.npz") -> Any:
+    """`(x_train, y_train), (x_test, y_test)` as uint8 arrays [n, 28, 28] and [n] (TensorFlow: `tf.keras.datasets.mnist.load_data`).
+
+    Read from `path`, or from that file in `~/.keras/datasets`; FileNotFoundError, saying where it was looked for, when there is none.
+    """
+    home = os.path.join(os.path.expanduser("~"), ".keras", "datasets", path)
+    for candidate in (path, home):
+        if os.path.exists(candidate):
+            with np.load(candidate, allow_pickle=False) as data:
+                return (data["x_train"], data["y_train"]), (data["x_test"], data["y_test"])
+    raise FileNotFoundError(
+        f"Neither {path} nor {home} is there. Flowmesh never downloads data: put the file mnist.npz (arrays x_train, y_train, "
+        "x_test, y_test) into one of these places."
+    )

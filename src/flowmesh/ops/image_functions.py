@@ -28,6 +28,9 @@ class ResizeMethod:
     AREA = 3
 
 
+_METHODS = {"bilinear": 0, "nearest": 1, "bicubic": 2, "area": 3}  # as TensorFlow 2 calls them
+
+
 def _image(image: Any, name: str = "image") -> Tensor:
     """An image or batch of images; ValueError when its rank is neither 3 nor 4."""
     image = convert_to_tensor(image, name=name)
@@ -58,7 +61,7 @@ def _single(image: Any) -> Any:
 def resize_images(
     images: Any,
     size: Any,
-    method: int = ResizeMethod.BILINEAR,
+    method: int | str = ResizeMethod.BILINEAR,
     align_corners: bool = False,
     preserve_aspect_ratio: bool = False,
     name: str | None = None,
@@ -88,6 +91,7 @@ def resize_images(
         known = size.op.attrs.get("value")
         if known is not None and (height, width) == tuple(int(v) for v in known):
             return _single(images) if single else images
+        method = _METHODS.get(method, method) if isinstance(method, str) else method
         if method == ResizeMethod.BILINEAR:
             images = raw.ResizeBilinear(images, size, align_corners=align_corners)
         elif method == ResizeMethod.NEAREST_NEIGHBOR:
@@ -172,7 +176,7 @@ def _random_flip(image: Any, axis: int, seed: int | None, scope: str) -> Tensor:
             return result
         shape: Any = shape_of(image)
         drawn = random_uniform(shape[:1], 0, 1.0, seed=seed)
-        chosen = raw.Reshape(raw.Less(drawn, half), np.array([-1, 1, 1, 1], np.int32))
+        chosen = raw.Reshape(raw.Greater(drawn, half), np.array([-1, 1, 1, 1], np.int32))
         return raw.SelectV2(chosen, _mirrored(image, axis), image)
 
 
@@ -345,7 +349,12 @@ def central_crop(image: Any, central_fraction: float) -> Tensor:
             begin[axis], size[axis] = _middle(
                 sizes[axis] if sizes[axis] is not None else shape[axis], central_fraction
             )
-        return raw.Slice(image, _vector(*begin), _vector(*size))
+        cropped = raw.Slice(image, _vector(*begin), _vector(*size))
+        if shape is not None:  # the axes that are not cropped stay as long as they are
+            cropped.set_shape(
+                [None if s == first or s == first + 1 else sizes[s] for s in range(len(sizes))]
+            )
+        return cropped
 
 
 def _middle(size: Any, fraction: float) -> tuple[Any, Any]:

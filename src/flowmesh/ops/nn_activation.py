@@ -274,6 +274,12 @@ class SoftsignGrad(_ActivationGrad):
 # -- what programs call ----------------------------------------------------------------------------
 
 
+def swish(features: Any) -> Tensor:
+    """`features` times their sigmoid (tf.nn.swish)."""
+    x = convert_to_tensor(features, name="features")
+    return raw.Mul(x, raw.Sigmoid(x))
+
+
 def relu(features: Any, name: str | None = None) -> Tensor:
     """`max(features, 0)` of a real tensor, elementwise (tf.nn.relu)."""
     return raw.Relu(features, name=name)

@@ -338,6 +338,18 @@ def max_pool(
     return _pool("MaxPool", x, ksize, strides, padding, data_format, name)
 
 
+def max_pool2d(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str = "NHWC",
+    name: str | None = None,
+) -> Tensor:
+    """`max_pool` under its later name (tf.nn.max_pool2d)."""
+    return _pool("MaxPool", input, ksize, strides, padding, data_format, name or "MaxPool2d")
+
+
 def avg_pool(
     value: Any = None,
     ksize: Any = None,

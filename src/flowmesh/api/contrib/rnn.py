@@ -17,6 +17,7 @@ from flowmesh.frontend.rnn_cell import (
     MultiRNNCell as MultiRNNCell,
     RNNCell as RNNCell,
 )
+from flowmesh.frontend.rnn_cell_nas import NASCell as NASCell
 from flowmesh.frontend.rnn_cell_wrappers import (
     DeviceWrapper as DeviceWrapper,
     DropoutWrapper as DropoutWrapper,
@@ -38,6 +39,7 @@ __all__ = [
     "LSTMStateTuple",
     "LayerRNNCell",
     "MultiRNNCell",
+    "NASCell",
     "OutputProjectionWrapper",
     "RNNCell",
     "ResidualWrapper",

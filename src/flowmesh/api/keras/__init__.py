@@ -1,0 +1,5 @@
+"""`tf.keras`: its data sets only."""
+
+from __future__ import annotations
+
+from flowmesh.api.keras import datasets as datasets
