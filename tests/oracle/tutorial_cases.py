@@ -36,7 +36,7 @@ def later_names_only_values(tf, err):
     x = tf.constant(np.arange(16.0).reshape(1, 4, 4, 1).astype(np.float32))
     pooled = tf.nn.max_pool2d(x, 2, 2, "SAME")
     found = [pooled, tf.nn.avg_pool2d(x, 2, 2, "VALID"), tf.nn.swish(x)]
-    text = tf.strings.join(["a", tf.strings.strip(" b ")], "-")
+    text = tf.strings.join(["a", tf.strings.strip(tf.constant(" b "))], "-")
     found += [text, tf.strings.to_number("3"), tf.dtypes.cast([1.7], tf.dtypes.int32)]
     rate = tf.train.piecewise_constant_decay(tf.constant(7), [5, 9], [1.0, 0.5, 0.1])
     return [pooled.name, pooled.op.type] + _values(tf, found + [rate])
