@@ -12,24 +12,24 @@ import flowmesh as tf
 
 def test_the_digit_classifier_learns() -> None:
     model = tf.contrib.mnist_tutorial
-    random = np.random.RandomState(0)
+    digits = np.arange(20, dtype=np.int32) % 10
+    lit = np.arange(model.IMAGE_PIXELS) // 79 == digits[:, None]
     with tf.Graph().as_default(), tf.Session() as sess:
         tf.set_random_seed(1)
-        images = tf.constant(random.rand(20, model.IMAGE_PIXELS).astype(np.float32))
-        labels = tf.constant(random.randint(0, 10, 20).astype(np.int32))
+        images, labels = tf.constant(lit.astype(np.float32)), tf.constant(digits)
         logits = model.inference(images, 32, 16)
         loss = model.loss(logits, labels)
-        train = model.training(loss, 0.5)
+        train = model.training(loss, 0.2)
         right = model.evaluation(logits, labels)
         assert logits.op.name == "softmax_linear/add" and logits.shape.as_list() == [20, 10]
         names = [v.op.name for v in tf.trainable_variables()]
         assert names[:2] == ["hidden1/weights", "hidden1/biases"] and len(names) == 6
         sess.run(tf.global_variables_initializer())
         first = sess.run(loss)
-        for _ in range(150):
+        for _ in range(200):
             sess.run(train)
-        assert sess.run(loss) < first / 4
-        assert sess.run(right) > 12 and sess.run("global_step:0") == 150
+        assert sess.run(loss) < first / 2
+        assert sess.run(right) > 14 and sess.run("global_step:0") == 200
         assert len(tf.get_collection(tf.GraphKeys.SUMMARIES)) == 1
 
 
