@@ -151,6 +151,11 @@ def test_nothing_shows_before_it_is_finished(tmp_path: Path) -> None:
     writer.discard()
     with BundleReader(prefix) as reader:
         assert reader.read("x") == 2
+    # The new data file was written beside the old one, and the index turned from one to the other.
+    assert sorted(os.listdir(tmp_path)) == ["b.data-00000-of-00002", "b.index"]
+    write(tmp_path / "b", x=np.array(3))
+    with BundleReader(prefix) as reader:
+        assert reader.read("x") == 3
     assert sorted(os.listdir(tmp_path)) == ["b.data-00000-of-00001", "b.index"]
     with pytest.raises(FailedPreconditionError, match="finished"):
         writer.add("y", np.array(1))

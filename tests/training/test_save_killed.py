@@ -107,9 +107,10 @@ class Model:
         config = tf.ConfigProto(device_count={"CPU": 2})
         self.session = tf.Session(graph=self.graph, config=config)
 
-    def save(self, number: int, folder: Path) -> None:
+    def save(self, number: int, folder: Path, numbered: bool = True) -> None:
         self.session.run(self.fill, {self.number: number})
-        self.saver.save(self.session, str(folder / "model"), global_step=number)
+        step = number if numbered else None
+        self.saver.save(self.session, str(folder / "model"), global_step=step)
 
     def restored(self, folder: Path) -> int:
         """The number that the newest checkpoint restores to, in all variables."""
@@ -129,18 +130,19 @@ def model(request: pytest.FixtureRequest) -> Iterator[Model]:
     made.session.close()
 
 
-def test_death_at_every_operation(model: Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize("numbered", [True, False], ids=["numbered", "one name"])
+def test_death_at_every_operation(model: Model, tmp_path: Path, numbered: bool) -> None:
     points: list[str] = []
     for die_at in range(200):
         folder = tmp_path / str(die_at)
         folder.mkdir()
         model.saver.set_last_checkpoints_with_time([])
         for number in (1, 2):
-            model.save(number, folder)
+            model.save(number, folder, numbered)
         with pytest.MonkeyPatch.context() as patch:
             faults = Faults(folder, patch, die_at)
             try:
-                model.save(3, folder)
+                model.save(3, folder, numbered)
             except Exception:
                 assert faults.died is not None
         if faults.died is None and die_at >= faults.count:
@@ -153,12 +155,14 @@ def test_death_at_every_operation(model: Model, tmp_path: Path) -> None:
         model.saver.recover_last_checkpoints(
             tf.train.get_checkpoint_state(folder).all_model_checkpoint_paths
         )
-        model.save(4, folder)
+        model.save(4, folder, numbered)
         assert model.restored(folder) == 4, f"after death at {points[-1]}"
     else:
         raise AssertionError("the save never came to its end")
     kinds = {point.partition(" ")[0] for point in points}
     assert {"open", "write", "replace", "remove"} <= kinds, points
+    left = [name for name in os.listdir(folder) if ".data-" in name]
+    assert len(left) == (2 if numbered else 1) * (2 if model.saver.saver_def.sharded else 1), left
     assert len(points) >= 12, points
 
 

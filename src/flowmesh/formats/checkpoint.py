@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import math
 import os
 import uuid
@@ -100,11 +101,13 @@ class BundleWriter:
         self._entries[key] = full
 
     def finish(self) -> None:
-        """Puts the checkpoint in place, the index last."""
+        """Puts the checkpoint in place, the index last; one of the same name is whole until then."""
         self._open_file().close()
         self._file = None
-        os.replace(self._temporary, data_path(self.prefix))
-        _write_index(self.prefix, self._entries, 1)
+        shards, old = _beside(self.prefix, 1)
+        os.replace(self._temporary, data_path(self.prefix, 0, shards))
+        _write_index(self.prefix, self._entries, shards)
+        _remove_all(old)
 
     def discard(self) -> None:
         """Throws away what was written, unless it is finished."""
@@ -375,8 +378,12 @@ def merge_bundles(prefixes: Iterable[str], target: str, *, delete_old_dirs: bool
     for prefix in prefixes:
         _merge_one(_Index.load(prefix), merged, numbers)
     os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-    _move({path: data_path(target, number, len(numbers)) for path, number in numbers.items()})
-    _write_index(target, merged, len(numbers))
+    shards, old = _beside(target, len(numbers))
+    if target in prefixes:  # its own data files are among those that are moved
+        shards, old = len(numbers), []
+    _move({path: data_path(target, number, shards) for path, number in numbers.items()})
+    _write_index(target, merged, shards)
+    _remove_all(old)
     for prefix in prefixes:
         if index_path(prefix) != index_path(target):
             with contextlib.suppress(FileNotFoundError):
@@ -384,6 +391,25 @@ def merge_bundles(prefixes: Iterable[str], target: str, *, delete_old_dirs: bool
         if delete_old_dirs and os.path.dirname(prefix) != os.path.dirname(target):
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(prefix))
+
+
+def _beside(prefix: str, shards: int) -> tuple[int, list[str]]:
+    """A number of shards under which data files can be written beside those of a checkpoint of the same name, and those files.
+
+    The index names the number: replacing it turns from the old files to the new ones in one moment.
+    """
+    try:
+        there = _Index.load(prefix).shards
+    except OpError:  # none, or none that can be read
+        return shards, []
+    new = shards + 1 if there == shards else shards
+    return new, glob.glob(f"{glob.escape(prefix)}.data-?????-of-{there:05d}")
+
+
+def _remove_all(paths: Iterable[str]) -> None:
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
 
 
 def _move(moves: dict[str, str]) -> None:
