@@ -44,12 +44,12 @@ def train(server, cluster):
         save_summaries_steps=50,
         log_step_count_steps=100,
     ) as session:
-        for x, y in model.batches(FLAGS, cluster.num_tasks("worker")):
+        for number, (x, y) in enumerate(model.batches(FLAGS, cluster.num_tasks("worker"))):
             feed = {images: x, labels: y}
             _, now, age, step = session.run(
                 [train_op, loss, optimizer.mean_staleness, global_step], feed
             )
-            if step % 20 == 0 or session.should_stop():
+            if number % 10 == 0 or session.should_stop():
                 model.report(FLAGS, step=int(step), loss=float(now), mean_staleness=float(age))
             if session.should_stop():
                 break

@@ -51,13 +51,13 @@ class Run:
 
 
 class Killing(Run):
-    """Kills the last worker as soon as it has trained for a while."""
+    """Kills the first worker but the chief that has trained for a while."""
 
     killed: Task | None = None
 
     def progress(self, task: Task, facts: dict[str, Any]) -> None:
-        last = self.cluster.tasks[-1]
-        if self.killed is None and task is last and facts["step"] > 20 and task.pid is not None:
+        chosen = self.killed is None and task.index > 0 and facts["step"] > 20
+        if chosen and task.pid is not None:
             self.killed = task
             os.kill(task.pid, signal.SIGKILL)
 

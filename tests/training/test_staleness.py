@@ -217,3 +217,39 @@ def test_arguments_are_checked() -> None:
             optimizer.apply_gradients([(None, w)])
         with pytest.raises(ValueError, match="before apply_gradients"):
             _ = optimizer.staleness
+
+
+@pytest.mark.parametrize("use_resource", [False, True], ids=["ref", "resource"])
+@pytest.mark.parametrize("dtype", [tf.int64, tf.int32])
+def test_alone_every_wrapper_is_the_optimizer_inside(dtype: Any, use_resource: bool) -> None:
+    """One replica, in process: the numbers are those of the optimizer, whatever kind the variables and the step are of."""
+
+    def run(wrap: Any) -> list[Any]:
+        with tf.Graph().as_default():
+            with tf.variable_scope("", use_resource=use_resource):
+                step = tf.get_variable(
+                    "global_step",
+                    [],
+                    dtype,
+                    tf.zeros_initializer(),
+                    trainable=False,
+                    collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.GLOBAL_STEP],
+                )
+                w = tf.get_variable("w", initializer=[1.0, 2.0])
+                table = tf.get_variable("t", [4, 2], initializer=tf.zeros_initializer())
+                loss = tf.reduce_sum(w * w) + tf.reduce_sum(tf.gather(table, [1, 1, 3]))
+                optimizer, hooks = wrap(tf.train.AdamOptimizer(0.1))
+                train = optimizer.minimize(loss, global_step=step)
+            hooks = [hook(optimizer) for hook in hooks]
+            with tf.train.MonitoredTrainingSession(hooks=hooks) as session:
+                for _ in range(4):
+                    session.run(train)
+                return list(session.run([step, w, table]))
+
+    hook = [lambda optimizer: optimizer.make_session_run_hook(True)]
+    plain = run(lambda inner: (inner, []))
+    stale = run(lambda i: (tf.train.StalenessAwareOptimizer(i, 3, "inverse"), hook))
+    sync = run(lambda i: (tf.train.SyncReplicasOptimizer(i, 1, on_replica_loss="continue"), hook))
+    for other in (stale, sync):
+        for ours, theirs in zip(other, plain, strict=True):
+            np.testing.assert_array_equal(ours, theirs)

@@ -211,7 +211,12 @@ class _Record:
         self._window = window
         make: Any = Variable
         with init_scope(), name_scope(""), get_default_graph().device(self._device):
-            self._ages = make(np.zeros(window, np.int32), trainable=False, name=f"{name}/recent")
+            self._ages = make(
+                np.zeros(window, np.int32),
+                trainable=False,
+                use_resource=False,
+                name=f"{name}/recent",
+            )
             self._count = make(np.int64(0), trainable=False, name=f"{name}/count")
             self.dropped = make(np.int64(0), trainable=False, name=f"{name}/dropped")
             known = raw.Minimum(self._count.value(), np.int64(window))
