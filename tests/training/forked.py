@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from tests.distributed.clusters import cluster_spec
@@ -63,6 +65,11 @@ class Task:
         assert not self._process.is_alive(), f"{self.name} does not end: {self.said}"
         return self._process.exitcode
 
+    def signal(self, number: int) -> None:
+        """Sends a signal."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
     def kill(self) -> None:
         """SIGKILL."""
         self._process.kill()
@@ -87,11 +94,19 @@ def _run(target: Callable[..., None], sender: Any, *args: Any) -> None:
         raise SystemExit(1) from None
 
 
-def serve(say: Callable[..., None], spec: dict[str, list[str]], job: str, index: int) -> None:
+def serve(
+    say: Callable[..., None],
+    spec: dict[str, list[str]],
+    job: str,
+    index: int,
+    heartbeat_ms: int = 12_000,
+) -> None:
     """A task that only serves."""
     import flowmesh as tf
 
-    server = tf.train.Server(spec, job, index)
+    config = tf.ConfigProto()
+    config.experimental.flowmesh.heartbeat_timeout_in_ms = heartbeat_ms
+    server = tf.train.Server(spec, job, index, config=config)
     say(serving=True)
     server.join()
 
@@ -99,7 +114,9 @@ def serve(say: Callable[..., None], spec: dict[str, list[str]], job: str, index:
 class Cluster:
     """One ps and workers; a context manager that leaves no process behind."""
 
-    def __init__(self, workers: int, ps: int = 1) -> None:
+    def __init__(self, workers: int, ps: int = 1, **serving: Any) -> None:
+        """`serving` is for `serve`, by which each ps is started."""
+        self._serving = serving
         self.spec = cluster_spec(ps=ps, worker=workers)
         self.tasks: list[Task] = []
 
@@ -110,13 +127,13 @@ class Cluster:
 
     def start_ps(self, index: int = 0) -> Task:
         """Starts a ps, which serves when this returns."""
-        task = self.start(f"ps {index}", serve, "ps", index)
+        task = self.start(f"ps {index}", serve, "ps", index, **self._serving)
         task.wait_for("serving")
         return task
 
-    def start(self, name: str, target: Callable[..., None], *args: Any) -> Task:
-        """Starts `target(say, spec, *args)` in a process."""
-        task = Task(name, target, self.spec, *args)
+    def start(self, name: str, target: Callable[..., None], *args: Any, **kwargs: Any) -> Task:
+        """Starts `target(say, spec, *args, **kwargs)` in a process."""
+        task = Task(name, partial(target, **kwargs), self.spec, *args)
         self.tasks.append(task)
         return task
 

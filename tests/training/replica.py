@@ -30,7 +30,9 @@ def work(say: Callable[..., None], spec: Any, index: int, options: dict[str, Any
 
     logging.getLogger("tensorflow").addHandler(_Log(say))
     tf.logging.set_verbosity(tf.logging.INFO)
-    server = tf.train.Server(spec, "worker", index)
+    config = tf.ConfigProto()
+    config.experimental.flowmesh.heartbeat_timeout_in_ms = options.get("heartbeat_ms", 12_000)
+    server = tf.train.Server(spec, "worker", index, config=config)
     device = tf.train.replica_device_setter(worker_device=f"/job:worker/task:{index}", cluster=spec)
     batches = options.get("batches", {}).get(index, 1000)
     with tf.device(
@@ -55,6 +57,7 @@ def work(say: Callable[..., None], spec: Any, index: int, options: dict[str, Any
         is_chief=index == 0,
         checkpoint_dir=options.get("folder"),
         hooks=hooks,
+        config=config,
         stop_grace_period_secs=10,
     ) as session:
         say(ready=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,27 @@ def test_a_killed_chief_comes_back(tmp_path: Path) -> None:
     step, w = saved(tmp_path)
     assert step == 6
     assert -(5 * 3.0 + 4.0) <= w <= -6 * 3.0
+
+
+@pytest.mark.slow
+def test_a_stopped_worker_is_given_up_and_joins_again() -> None:
+    """A process that is there but silent, as one on a machine that hangs; later it goes on."""
+    options = {
+        "optimizer": {"replicas_to_aggregate": 3, "on_replica_loss": "continue"},
+        "batches": dict.fromkeys(range(3), 100_000),
+        "heartbeat_ms": 1500,
+    }
+    with Cluster(workers=3, heartbeat_ms=1500) as cluster:
+        workers = start(cluster, **options)
+        workers[2].wait_for("done", lambda done: done >= 5)
+        workers[2].signal(signal.SIGSTOP)
+        # What was on its way when the worker was stopped: a step at most.
+        there = max(m["done"] for m in list(workers[0].said) if "done" in m)
+        workers[0].wait_for("done", lambda done: done >= there + 20)
+        at = max(m["done"] for m in list(workers[2].said) if "done" in m)
+        workers[2].signal(signal.SIGCONT)
+        workers[2].wait_for("done", lambda done: done >= at + 20)
+        workers[2].wait_for("told")  # that it had been given up
 
 
 def test_all_fail_when_a_worker_is_killed() -> None:
