@@ -9,6 +9,8 @@ from flowmesh.api import (
     debugging as debugging,
     dtypes as dtypes,
     errors as errors,
+    estimator as estimator,
+    feature_column as feature_column,
     flags as flags,
     gfile as gfile,
     graph_util as graph_util,

@@ -46,6 +46,7 @@ class LocalCluster:
 
     Args:
         command: what every task runs; the four flags are appended unless `flags` is false.
+        chief: TF_CONFIG calls the first worker the task `chief`, as `tf.estimator` wants it.
         ps, workers: how many tasks of each job; at least one worker.
         gpus: CUDA_VISIBLE_DEVICES for each worker; ps tasks then see no GPU.
         env, cwd: additions to this process's environment, and the tasks' folder.
@@ -67,6 +68,7 @@ class LocalCluster:
         cwd: str | None = None,
         host: str = "127.0.0.1",
         flags: bool = True,
+        chief: bool = False,
         grace: float = 5.0,
         fail_fast: bool = False,
         on_output: OutputCallback | None = None,
@@ -79,6 +81,7 @@ class LocalCluster:
             raise ValueError(f"gpus names {len(gpus)} workers, there are {workers}")
         self._command = list(command)
         self._flags = flags
+        self._chief = chief
         self._gpus = gpus
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
         self._cwd = cwd
@@ -296,11 +299,19 @@ class LocalCluster:
         ]
 
     def _task_env(self, task: Task) -> dict[str, str]:
-        place: dict[str, Any] = {"type": task.job, "index": task.index}
-        env = {**self._env, "TF_CONFIG": json.dumps({"cluster": self.spec, "task": place})}
+        env = {**self._env, "TF_CONFIG": json.dumps(self._tf_config(task))}
         if self._gpus is not None:
             env["CUDA_VISIBLE_DEVICES"] = self._gpus[task.index] if task.job == "worker" else ""
         return env
+
+    def _tf_config(self, task: Task) -> dict[str, Any]:
+        spec, job, index = self.spec, task.job, task.index
+        if self._chief:
+            chief, *workers = spec.pop("worker")
+            spec = {**spec, "chief": [chief], **({"worker": workers} if workers else {})}
+            if job == "worker":
+                job, index = ("chief", 0) if index == 0 else ("worker", index - 1)
+        return {"cluster": spec, "task": {"type": job, "index": index}}
 
     def _timeout(self) -> float | None:
         waits = [] if self._kill_at is None else [max(0.0, self._kill_at - time.monotonic())]

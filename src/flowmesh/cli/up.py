@@ -86,6 +86,7 @@ def main(argv: Sequence[str]) -> int:
             gpus=None if options.gpus is None else deal_gpus(options.gpus, options.workers),
             env={**environment(options), **credentials, **simulation},
             flags=options.flags,
+            chief=options.chief,
             grace=options.grace,
             fail_fast=options.fail_fast,
             on_output=printer.line,
@@ -194,6 +195,11 @@ def _parser() -> argparse.ArgumentParser:
         help="run the program with Python alone",
     )
     add("--no-flags", dest="flags", action="store_false", help="give the tasks TF_CONFIG only")
+    add(
+        "--chief",
+        action="store_true",
+        help="TF_CONFIG calls the first worker the chief, as tf.estimator wants it",
+    )
     add("--fail-fast", action="store_true", help="stop all tasks when one fails")
     add("--grace", type=float, default=5.0, metavar="S", help="seconds a task gets to stop in")
     add("--log-dir", type=Path, metavar="DIR", help="also keep each task's output in DIR")

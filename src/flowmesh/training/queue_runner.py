@@ -6,6 +6,7 @@ import contextlib
 import threading
 import warnings
 import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flowmesh.client.session import BaseSession
@@ -143,7 +144,7 @@ class QueueRunner:
     def _run(self, sess: Any, enqueue_op: Any, coord: Coordinator | None) -> None:
         ended = False
         try:
-            enqueue = sess.make_callable(enqueue_op)
+            enqueue = self._caller(sess, enqueue_op)
             while coord is None or not coord.should_stop():
                 try:
                     enqueue()
@@ -163,6 +164,10 @@ class QueueRunner:
             if not ended:
                 with self._lock:
                     self._runs_per_session[sess] -= 1
+
+    def _caller(self, sess: Any, enqueue_op: Any) -> Callable[[], Any]:
+        """What a thread calls again and again."""
+        return sess.make_callable(enqueue_op)
 
     def _end_one(self, sess: Any) -> None:
         with self._lock:
@@ -206,6 +211,27 @@ class QueueRunner:
     def from_proto(queue_runner_def: Any, import_scope: str | None = None) -> QueueRunner:
         """The queue runner that a QueueRunnerDef describes, in the default graph."""
         return QueueRunner(queue_runner_def=queue_runner_def, import_scope=import_scope)
+
+
+class FeedingQueueRunner(QueueRunner):
+    """A queue runner whose enqueue operations are each fed what a function of its own returns, a dict.
+
+    A function ends its input with an exception of `queue_closed_exception_types`.
+    """
+
+    def __init__(
+        self, queue: Any, enqueue_ops: Any, feed_fns: Sequence[Callable[[], Any]], **kwargs: Any
+    ) -> None:
+        super().__init__(queue, enqueue_ops, **kwargs)
+        self._feed_fns = dict(zip(self._enqueue_ops, feed_fns, strict=True))
+
+    def _caller(self, sess: Any, enqueue_op: Any) -> Callable[[], Any]:
+        feed = self._feed_fns[enqueue_op]
+        return lambda: sess.run(enqueue_op, feed())
+
+    def to_proto(self, export_scope: str | None = None) -> Any:
+        """None: functions cannot be written down."""
+        return None
 
 
 def _checked_types(types: Any) -> tuple[Any, ...]:
@@ -271,6 +297,6 @@ def start_queue_runners(
 collection_protos.register_proto_function(
     GraphKeys.QUEUE_RUNNERS,
     queue_runner_pb2.QueueRunnerDef,
-    QueueRunner.to_proto,
+    lambda runner, export_scope=None: runner.to_proto(export_scope),
     QueueRunner.from_proto,
 )

@@ -1,0 +1,1 @@
+"""Models as functions, trained, evaluated and asked by an Estimator (TensorFlow: `tf.estimator`)."""
