@@ -226,3 +226,10 @@ def test_a_killed_worker_leaves_the_others_training_and_rejoins(tmp_path: Path) 
     assert steps["worker/0"] == sorted(steps["worker/0"])  # the shared step was never reset
     if rejoined:
         assert rejoined[0] > 200  # and the restarted worker took over the live variables
+
+
+def test_estimator(command) -> None:
+    out, _ = run(command("estimator.py"))
+    accuracy = re.search(r"step 400: test accuracy ([\d.]+)%", out)
+    assert accuracy and float(accuracy[1]) > 85, out
+    assert "the first digits: [0, 1, 2]" in out
