@@ -80,6 +80,11 @@ _U16, _U32, _U64 = struct.Struct("<H"), struct.Struct("<I"), struct.Struct("<Q")
 _DIMS = [struct.Struct(f"<{n}q") for n in range(MAX_DIMENSIONS + 1)]
 _ENUMS: dict[Any, int] = {}
 _DTYPES: dict[int, np.dtype[Any]] = {}
+_MAX_KEPT = 4096
+_packed_heads: dict[tuple[int, tuple[int, ...]], bytes] = {}
+"""The beginnings of descriptors, by type and shape."""
+_parsed_heads: dict[bytes, tuple[Any, tuple[int, ...], int, int, int, int]] = {}
+"""What such beginnings say."""
 _STRING = dtypes.string.as_datatype_enum
 _RESOURCE = dtypes.resource.as_datatype_enum
 
@@ -112,9 +117,13 @@ class Encoded:
     size: int
     place: int = Place.INLINE
     segment: int = 0
+    packed: bytes | None = None
+    """The descriptor, where it is known already."""
 
     def descriptor(self) -> bytes:
         """The descriptor, with the data when it is small."""
+        if self.packed is not None:
+            return self.packed
         rank = len(self.shape)
         head = _DESCRIPTOR.pack(
             self.enum, rank, self.place, self.form, self.segment, self.size
@@ -135,7 +144,7 @@ def encode(value: Any) -> Encoded:
     if enum is not None:
         size = array.nbytes
         if size <= INLINE:
-            return Encoded(enum, array.shape, Form.NUMBERS, array.tobytes(), size)
+            return _encode_small(enum, array, size)
         if not array.flags.c_contiguous:
             array = np.ascontiguousarray(array)
         flat = array.reshape(-1).view(np.uint8)
@@ -146,6 +155,24 @@ def encode(value: Any) -> Encoded:
     raise errors.InvalidArgumentError(
         None, None, f"A {type(value).__name__} cannot be sent to another task"
     )
+
+
+def _encode_small(enum: int, array: np.ndarray, size: int) -> Encoded:
+    """Numbers that travel in their descriptor, whose beginning is the same for all tensors of this type and shape."""
+    shape = array.shape
+    head = _packed_heads.get((enum, shape))
+    if head is None:
+        head = _DESCRIPTOR.pack(enum, len(shape), Place.INLINE, Form.NUMBERS, 0, size)
+        head += _DIMS[len(shape)].pack(*shape)
+        _keep(_packed_heads, (enum, shape), head)
+    data = array.tobytes()
+    return Encoded(enum, shape, 0, data, size, 0, 0, head + data + _PAD[-size % 8])
+
+
+def _keep(table: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(table) >= _MAX_KEPT:
+        table.clear()
+    table[key] = value
 
 
 def _encode_strings(array: np.ndarray) -> Encoded:
@@ -188,23 +215,34 @@ def parse_descriptors(meta: bytes, offset: int, count: int) -> list[Descriptor]:
     found = []
     end = len(meta)
     for _ in range(count):
-        try:
-            enum, rank, place, form, segment, size = _DESCRIPTOR.unpack_from(meta, offset)
-            offset += _DESCRIPTOR.size
-            shape = _DIMS[rank].unpack_from(meta, offset)
-        except (struct.error, IndexError) as error:
-            raise MalformedError("a tensor's description is cut short") from error
-        offset += 8 * rank
-        dtype = _DTYPES.get(enum)
-        _check(dtype, enum, shape, place, form, size)
-        descriptor = Descriptor(dtype, shape, place, form, segment, size)
-        if place == Place.INLINE:
+        if offset + _DESCRIPTOR.size > end:
+            raise MalformedError("a tensor's description is cut short")
+        start, offset = offset, offset + _DESCRIPTOR.size + 8 * meta[offset + 1]
+        head = meta[start:offset]
+        known = _parsed_heads.get(head)
+        if known is None:
+            known = _parse_head(head)
+            _keep(_parsed_heads, head, known)
+        descriptor = Descriptor(*known)
+        if descriptor.place == 0:
+            size = descriptor.size
             if size > end - offset:
                 raise MalformedError("a tensor's data is cut short")
-            descriptor.data = memoryview(meta)[offset : offset + size]
+            descriptor.data, descriptor.start = meta, offset
             offset += size + -size % 8
         found.append(descriptor)
     return found
+
+
+def _parse_head(head: bytes) -> tuple[Any, tuple[int, ...], int, int, int, int]:
+    try:
+        enum, rank, place, form, segment, size = _DESCRIPTOR.unpack_from(head)
+        shape = _DIMS[rank].unpack_from(head, _DESCRIPTOR.size)
+    except (struct.error, IndexError) as error:
+        raise MalformedError("a tensor's description is cut short") from error
+    dtype = _DTYPES.get(enum)
+    _check(dtype, enum, shape, place, form, size)
+    return dtype, shape, place, form, segment, size
 
 
 def _check(dtype: Any, enum: int, shape: tuple[int, ...], place: int, form: int, size: int) -> None:
