@@ -13,6 +13,7 @@ import numpy as np
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _CLASS = re.compile(r"(<(?:class|enum|type|function) '?)(?:[\w]+\.)*(?=\w)")
 _DEFINED = re.compile(r" ?\(defined at [^\n]*?\) ?")
+_COUNTED = re.compile(r"((?:__inference_[^}]*?|pyfunc|_make_dataset)_)[0-9a-zA-Z]+(?=$|\})")
 _UPB = re.compile(r"(google\.protobuf\.)?[\w.]*_pb2\.")
 
 
@@ -123,7 +124,9 @@ def message_json(proto):
 def scalar(value):
     """A number or string that JSON can hold; floats in the precision of float32."""
     if isinstance(value, bytes):
-        return value.decode("latin-1")
+        value = value.decode("latin-1")
+    if isinstance(value, str):
+        return _COUNTED.sub(r"\1", value)
     if isinstance(value, float):
         return "%.7g" % value
     return value

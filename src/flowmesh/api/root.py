@@ -6,6 +6,7 @@ from flowmesh.api import (
     app as app,
     compat as compat,
     contrib as contrib,
+    data as data,
     debugging as debugging,
     dtypes as dtypes,
     errors as errors,
@@ -108,6 +109,7 @@ from flowmesh.core.shapes import (
     TensorShape as TensorShape,
     dimension_value as dimension_value,
 )
+from flowmesh.frontend.data.structure import TensorSpec as TensorSpec
 from flowmesh.frontend.graph_functions import (
     add_to_collection as add_to_collection,
     add_to_collections as add_to_collections,

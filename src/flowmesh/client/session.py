@@ -258,17 +258,19 @@ class BaseSession:
         """The error with the operation of this graph that its message names."""
         if error.op is not None and getattr(error.op, "graph", None) is self._graph:
             return error
-        match = _NODE_IN_MESSAGE.search(error.message or "")
-        op = self._graph._by_name.get(match.group(1)) if match else None
+        named = _NODE_IN_MESSAGE.findall(error.message or "")
+        in_function = error.message.startswith("{{function_node") if named else False
+        # What fails in a function is told with the node that called it, last of all.
+        op = self._graph._by_name.get(named[-1 if in_function else 0]) if named else None
         if op is None:
             return error
         # Other tasks know the node's name only; where it was made is known here.
         message = error.message.replace(
             f"[[{{{{node {op.name}}}}}]]", f"[[node {op.name} (defined at {op.defined_at}) ]]"
         )
-        named = errors.make(error.error_code, message, op.node_def, op)
-        named.__cause__ = error.__cause__
-        return named
+        told = errors.make(error.error_code, message, op.node_def, op)
+        told.__cause__ = error.__cause__
+        return told
 
     # -- partial runs ------------------------------------------------------------------------------------
 

@@ -97,9 +97,6 @@ class FunctionGraph(Graph):
             return found
         if self._by_value:
             return self._copy(tensor.op).outputs[tensor.value_index]
-        outer = self.outer_graph
-        if isinstance(outer, FunctionGraph) and tensor.graph is not outer:
-            outer.capture(tensor, name)
         made = self.placeholder(tensor.dtype.base_dtype, tensor.shape, name or tensor.op.name)
         if tensor.dtype.base_dtype == dtypes.resource:
             constant_value.set_handle_shape(made, constant_value.handle_shape(tensor))
@@ -226,8 +223,14 @@ def _order_effects(graph: FunctionGraph, results: Sequence[Tensor]) -> tuple[Ope
     """Lets the ops with effects on one resource run in the order in which they were made, and the results wait for all of them."""
     effects: list[Operation] = []
     latest: dict[Tensor, Operation] = {}
+    conditional = False
     for op in graph.get_operations():
+        if conditional and op.type == "Merge" and op._control_flow_context is None:
+            effects.append(op)  # runs with whichever branch has the effect
         if not op.definition.stateful or op.type in _FREE_ORDER:
+            continue
+        if op._control_flow_context is not None:
+            conditional = True
             continue
         effects.append(op)
         for tensor in op.inputs:

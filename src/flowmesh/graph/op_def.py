@@ -226,6 +226,7 @@ class OpDef:
     finds_resource: ClassVar[bool] = (
         False  # a host op that gives the same resource until one is removed
     )
+    prompt: ClassVar[bool] = False
     control_flow: ClassVar[bool] = False
     variable_source: ClassVar[bool] = False
     implicit_state: ClassVar[bool] = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -137,6 +138,9 @@ def matching_paths(pattern: str, policy: FilePolicy | None = None) -> list[str]:
     check_path(policy, fixed or ".")
     if fixed and not os.path.isdir(fixed):
         raise errors.NotFoundError(None, None, f"{fixed}; No such file or directory")
+    beginning = re.split(r"[*?\[\\]", pattern, maxsplit=1)[0]
+    if not os.path.dirname(beginning):  # TensorFlow names the folder then
+        pattern = f"./{pattern}"
     found = glob.glob(pattern, include_hidden=True)
     return found if policy is None else [path for path in found if policy.allows(path)]
 

@@ -21,6 +21,8 @@ def is_numpy(xp: Any) -> bool:
 
 def as_type(value: Any, dtype: Any) -> Any:
     """`value` with this dtype; itself when it has it."""
+    if isinstance(value, bytes):  # of two string scalars
+        return np.asarray(value, dtype)
     return value if value.dtype == dtype else value.astype(dtype)
 
 

@@ -24,6 +24,8 @@ _XLA_CODES = {
     "UNIMPLEMENTED": errors.UNIMPLEMENTED,
     "UNAVAILABLE": errors.UNAVAILABLE,
 }
+IN_FUNCTION = "{{function_node"
+"""How messages of errors in functions begin."""
 _PLACEHOLDERS = ("Placeholder", "PlaceholderV2")
 
 
@@ -51,9 +53,11 @@ def annotate(op: Operation | None, exc: BaseException) -> OpError:
         error = exc
     else:
         error = _from_xla(exc) or _from_kernel(op, exc) or errors.from_exception(exc)
-    if op is None or "[[" in error.message:
-        return error
     message = error.message
+    if op is None or ("[[" in message and not message.startswith(IN_FUNCTION)):
+        return error
+    if message.startswith(IN_FUNCTION) and (error.op is not None or message.endswith(describe(op))):
+        return error
     if op.type in _PLACEHOLDERS:
         message = message.replace(
             "placeholder tensor with dtype", f"placeholder tensor '{op.name}' with dtype"

@@ -12,17 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from flowmesh.core import errors
+from flowmesh.core import dtypes, errors
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.shapes import TensorShape
-from flowmesh.graph import registry
+from flowmesh.graph import constant_value, registry
 from flowmesh.graph.attrs import FunctionRef
-from flowmesh.graph.function import Function
+from flowmesh.graph.function import Function, named_functions
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 from flowmesh.passes.prune import prune
 from flowmesh.passes.simplify import simplify
+from flowmesh.runtime.cost import HEAVY
+from flowmesh.runtime.failures import IN_FUNCTION
 from flowmesh.runtime.inline import InlineRun, is_inline
 from flowmesh.runtime.rendezvous import Rendezvous
 from flowmesh.runtime.step import SessionState, StepContext
@@ -45,6 +47,7 @@ class FunctionLibrary:
         self._build = build
         self._lock = threading.RLock()
         self._prepared: dict[Any, PreparedFunction] = {}
+        self._prompt: dict[str, bool] = {}
 
     def prepare(
         self, ref: FunctionRef, device: str, shapes: Sequence[TensorShape] | None = None
@@ -70,14 +73,32 @@ class FunctionLibrary:
                         "the graph.",
                     )
                 part = body_part(function, device, shapes)
-                found = self._prepared[key] = PreparedFunction(function, self._build(part))
+                part.functions = dict(self._functions)
+                found = PreparedFunction(function, self._build(part), self.is_prompt(ref.name))
+                self._prepared[key] = found
         return found
+
+    def is_prompt(self, name: str) -> bool:
+        """Whether a function, with those that ops in it call, never waits and calls none of the program's own code."""
+        known = self._prompt.get(name)
+        if known is None:
+            self._prompt[name] = True  # of a function that calls itself the rest decides
+            function = self._functions.get(name)
+            known = function is not None and all(
+                (op.definition.prompt or not op.definition.host)
+                and all(self.is_prompt(inner) for inner in named_functions(op.definition))
+                for op in function.body.graph.get_operations()
+            )
+            self._prompt[name] = known
+        return known
 
 
 class PreparedFunction:
     """A function ready to run; `instance()` gives it fresh random states."""
 
-    def __init__(self, function: Function, executable: Executable) -> None:
+    def __init__(self, function: Function, executable: Executable, prompt: bool) -> None:
+        """`prompt`: whether a call never waits, nor calls the program's own code."""
+        self.prompt = prompt
         self.name = function.name
         self.output_types = tuple(argument.dtype for argument in function.outputs)
         self._executable = executable
@@ -85,6 +106,11 @@ class PreparedFunction:
         self._fetches = [str(i) for i in range(len(function.outputs))]
         self.keeps_state = any(runner.program.implicit for runner in executable.clusters.values())
         self._shared = None if self.keeps_state else self._make(executable)
+
+    @property
+    def is_light(self) -> bool:
+        """Whether calls are too small to be worth another thread, as far as is known."""
+        return sum(r.work for r in self._executable.clusters.values()) < HEAVY
 
     def instance(self) -> FunctionInstance:
         """The function with random states of its own; the same one again where it has none."""
@@ -121,7 +147,7 @@ class FunctionInstance:
             try:
                 done.set_result(self.inline.run(arguments))
             except errors.OpError as error:
-                done.set_exception(error)
+                done.set_exception(self._told(error))
             return done
         number = next(_calls)
         own = CancellationManager(cancellation)
@@ -132,7 +158,7 @@ class FunctionInstance:
             own.close()
             error = run.exception()
             if error is not None:
-                done.set_exception(error)
+                done.set_exception(self._told(error))
             else:
                 results = run.result()
                 done.set_result([results[name] for name in self._fetches])
@@ -145,8 +171,19 @@ class FunctionInstance:
     ) -> list[Any]:
         """The results; waits in this thread where the body has to wait. Raises the OpError of the op that failed."""
         if self.inline is not None:
-            return self.inline.run(arguments)
+            try:
+                return self.inline.run(arguments)
+            except errors.OpError as error:
+                raise self._told(error) from error
         return self.start(arguments, cancellation).result()
+
+    def _told(self, error: BaseException) -> BaseException:
+        """The error with the function's name, in TensorFlow's words."""
+        if not isinstance(error, errors.OpError) or error.message.startswith(IN_FUNCTION):
+            return error
+        told = errors.make(error.error_code, f"{IN_FUNCTION} {self.name}}}}} {error.message}")
+        told.__cause__ = error
+        return told
 
 
 def body_part(
@@ -155,7 +192,6 @@ def body_part(
     """The body as a part of the task: all ops on `device`, arguments and results as `_Arg` and `_Retval`."""
     body = function.body
     part = Graph()
-    part.functions = body.graph.functions
     part.foreign = body.graph.foreign
     copies: dict[Tensor, Tensor] = {}
     made: dict[Operation, Operation] = {}
@@ -171,6 +207,10 @@ def body_part(
         argument = add("_Arg", {"T": tensor.dtype.base_dtype, "index": index}, [], tensor.op.name)
         shape = tensor.shape if shapes is None else tensor.shape.merge_with(shapes[index])
         argument.outputs[0].set_shape(shape)
+        if tensor.dtype.base_dtype == dtypes.resource:
+            constant_value.set_handle_shape(
+                argument.outputs[0], constant_value.handle_shape(tensor)
+            )
         copies[tensor] = argument.outputs[0]
     for op in prune(body.graph, body.outputs, _effects(function), body.inputs):
         controls = [made[c] for c in op._control_inputs if c in made]

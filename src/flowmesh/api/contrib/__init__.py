@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowmesh.api.contrib import (
     all_reduce as all_reduce,
+    data as data,
     framework as framework,
     layers as layers,
     learn as learn,

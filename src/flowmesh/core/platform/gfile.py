@@ -198,7 +198,7 @@ def glob(filename: Any) -> list[str]:
         folder = os.path.dirname(re.split(r"[*?\[\\]", pattern, maxsplit=1)[0])
         if not os.path.isdir(folder or "."):
             raise errors.NotFoundError(None, None, f"{folder}; No such file or directory")
-        found.extend(sorted(_glob.glob(pattern)))
+        found.extend(sorted(_glob.glob(pattern if folder else f"./{pattern}")))
     return found
 
 
