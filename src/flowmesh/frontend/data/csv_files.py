@@ -61,63 +61,64 @@ def make_csv_dataset(
     Raises ValueError for files, columns and defaults that do not fit together.
     """
     names = _file_names(file_pattern)
-    read = _Reader(names, field_delim, use_quote_delim, compression_type)
-    if column_names is None:
-        if not header:
-            raise ValueError("Cannot infer column names without a header line.")
-        column_names = read.column_names()
-    if len(column_names) != len(set(column_names)):
-        raise ValueError("Cannot have duplicate column names.")
-    selected = None
-    if select_columns is not None:
-        selected = _numbers(select_columns, column_names)
+    probe = _Reader(names, field_delim, use_quote_delim, compression_type)
+    column_names = _column_names(probe, column_names, header)
+    selected = None if select_columns is None else _numbers(select_columns, column_names)
     if column_defaults is None:
-        column_defaults = read.defaults(
+        column_defaults = probe.defaults(
             len(column_names), na_value, header, num_rows_for_inference, selected
         )
-    if selected is not None and len(column_defaults) != len(selected):
-        raise ValueError("If specified, column_defaults and select_columns must have same length.")
-    if selected is not None and len(column_names) > len(selected):
+    if selected is not None:
+        if len(column_defaults) != len(selected):
+            raise ValueError(
+                "If specified, column_defaults and select_columns must have same length."
+            )
         column_names = [column_names[i] for i in selected]
     if label_name is not None and label_name not in column_names:
         raise ValueError("`label_name` provided must be one of the columns.")
     defaults = [constant([], d) if _is_dtype(d) else d for d in column_defaults]
+    form = (field_delim, use_quote_delim, na_value, selected)
+    settings = (defaults, compression_type, None, header, *form)
+    dataset = Dataset.from_tensor_slices(names)
+    if shuffle:
+        dataset = dataset.shuffle(len(names), shuffle_seed)
+    dataset = _records(dataset, settings, ignore_errors, num_parallel_reads, sloppy)
+    dataset = _passes(dataset, num_epochs, shuffle, shuffle_buffer_size, shuffle_seed)
+    dataset = dataset.batch(batch_size, drop_remainder=num_epochs is None)
+    dataset = _named(dataset, column_names, label_name)
+    return dataset.prefetch(AUTOTUNE if prefetch_buffer_size is None else prefetch_buffer_size)
 
+
+def _column_names(probe: _Reader, names: Sequence[str] | None, header: bool) -> list[str]:
+    if names is None and not header:
+        raise ValueError("Cannot infer column names without a header line.")
+    found = probe.column_names() if names is None else list(names)
+    if len(found) != len(set(found)):
+        raise ValueError("Cannot have duplicate column names.")
+    return found
+
+
+def _records(
+    names: Dataset, settings: tuple[Any, ...], ignore: bool, parallel: int | None, sloppy: bool
+) -> Dataset:
     def filename_to_dataset(name: Any) -> Dataset:
-        records: Dataset = CsvDataset(
-            name,
-            record_defaults=defaults,
-            field_delim=field_delim,
-            use_quote_delim=use_quote_delim,
-            na_value=na_value,
-            select_cols=selected,
-            header=header,
-            compression_type=compression_type,
-        )
-        return records.apply(without_errors()) if ignore_errors else records
+        records: Dataset = CsvDataset(name, *settings)
+        return records.apply(without_errors()) if ignore else records
 
-    known_names = list(column_names)
+    if parallel == AUTOTUNE:
+        return names.interleave(filename_to_dataset, num_parallel_calls=AUTOTUNE)
+    return names.apply(parallel_interleave(filename_to_dataset, parallel or 1, sloppy=sloppy))
 
+
+def _named(dataset: Dataset, names: Sequence[str], label_name: str | None) -> Dataset:
     def map_fn(*columns: Any) -> Any:
-        features = OrderedDict(zip(known_names, columns))
+        features = OrderedDict(zip(names, columns))
         if label_name is None:
             return features
         label = features.pop(label_name)
         return features, label
 
-    dataset = Dataset.from_tensor_slices(names)
-    if shuffle:
-        dataset = dataset.shuffle(len(names), shuffle_seed)
-    if num_parallel_reads == AUTOTUNE:
-        dataset = dataset.interleave(filename_to_dataset, num_parallel_calls=AUTOTUNE)
-    else:
-        dataset = dataset.apply(
-            parallel_interleave(filename_to_dataset, num_parallel_reads or 1, sloppy=sloppy)
-        )
-    dataset = _passes(dataset, num_epochs, shuffle, shuffle_buffer_size, shuffle_seed)
-    dataset = dataset.batch(batch_size, drop_remainder=num_epochs is None)
-    dataset = DatasetV1Adapter(building.mapped(dataset, map_fn, None, inter_op=False))
-    return dataset.prefetch(AUTOTUNE if prefetch_buffer_size is None else prefetch_buffer_size)
+    return DatasetV1Adapter(building.mapped(dataset, map_fn, None, inter_op=False))
 
 
 def _passes(dataset: Dataset, epochs: Any, shuffle: bool, size: int, seed: Any) -> Dataset:
