@@ -68,11 +68,11 @@ def main():
     after = time.perf_counter()
     facts.update(first_s=after - start, step_s=after - before)
     if not getattr(row, "ONCE", None):
-        end = after + getattr(row, "WARM_SECONDS", 1e9)
+        end = before + getattr(row, "WARM_SECONDS", 1e9)
         for _ in range(getattr(row, "WARM_UP", 20)):
-            step()
             if time.perf_counter() > end:
                 break
+            step()
         wait()
     out.write("ready " + json.dumps(facts) + "\n")
     out.flush()

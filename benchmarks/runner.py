@@ -11,6 +11,7 @@ step. It may have
   the first if there is none;
 * `AGREE`: the relative difference that the values of `step.value()` may have between TensorFlow sides; 0 is equal bits;
 * `WARM_UP` and `WARM_SECONDS`: steps before measuring, and after which time to stop them; `ROUNDS`, `ROUND_SECONDS`;
+* `BUDGET`: seconds after which no further variant is started and no further round;
 * `ONCE`: "process" measures from the start of the process to the end of its first step, "step" the first step alone; every round is a new process;
 * `environment(side, folder)`: environment variables, with a folder that is empty at the start of a round of such a row.
 """
@@ -34,6 +35,7 @@ FOLDER = Path(__file__).parent
 ROWS = FOLDER / "rows"
 ROUND_SECONDS = 0.4
 ROUNDS = 5
+BUDGET = 100.0
 TENSORFLOWS = ("tf115", "tf2")
 
 
@@ -155,6 +157,7 @@ def measure(row: str, sides: Sequence[Side], rounds: int | None = None) -> Measu
         for side in sides
         for variant in variants.get(side.name, (None,))
     ]
+    runners.sort(key=lambda r: r.variant not in (None, *variants.get(r.side.name, ())[:1]))
     rounds = rounds or getattr(module, "ROUNDS", ROUNDS)
     values: dict[str, Any] = {}
     if getattr(module, "ONCE", None):
@@ -180,9 +183,13 @@ def _measure_rounds(
 ) -> None:
     """One process for each side; all of them take turns."""
     wanted = getattr(module, "ROUND_SECONDS", ROUND_SECONDS)
+    end = time.monotonic() + getattr(module, "BUDGET", BUDGET)
     running: list[tuple[_Runner, Process, int, float]] = []
     try:
         for runner in runners:
+            if time.monotonic() > end and runner.side.name in {r.side.name for r, *_ in running}:
+                print(f"{measured.title}: no time for {runner.name}", flush=True)
+                continue
             process = runner.start()
             try:
                 facts = process.ready()
@@ -190,18 +197,20 @@ def _measure_rounds(
                     measured.skipped.add(runner.side.name)
                     process.close()
                     continue
-                process.tell(2)
-                once = max(process.answer() / 2, 1e-7)
+                if "value" in facts and runner.side.api == "tf":
+                    values[runner.name] = facts["value"]
+                once = _step_seconds(process, facts, wanted)
             except RuntimeError as error:
                 process.close()
                 _note(measured, runner, error)
                 continue
-            if "value" in facts and runner.side.api == "tf":
-                values[runner.name] = facts["value"]
             measured.first[runner.name] = facts["first_s"]
             count = facts["count"] * getattr(module, "PER_STEP", 1)
-            running.append((runner, process, max(1, int(wanted / once)), count))
-        for _ in range(rounds):
+            running.append((runner, process, max(1, int(wanted / max(once, 1e-7))), count))
+        for number in range(rounds):
+            if number > 1 and time.monotonic() > end:
+                print(f"{measured.title}: no time for more than {number} rounds", flush=True)
+                break
             for runner, process, iterations, count in running:
                 process.tell(iterations)
                 seconds = process.answer() / iterations / count
@@ -209,6 +218,15 @@ def _measure_rounds(
     finally:
         for _, process, _, _ in running:
             process.close()
+
+
+def _step_seconds(process: Process, facts: dict[str, Any], wanted: float) -> float:
+    """How long a warm step takes, roughly. The first one tells where steps are long and it was not the one that compiled."""
+    if "value" in facts and facts["step_s"] > 2 * wanted:
+        return facts["step_s"]
+    steps = 1 if facts["step_s"] > wanted else 2
+    process.tell(steps)
+    return process.answer() / steps
 
 
 def _measure_starts(

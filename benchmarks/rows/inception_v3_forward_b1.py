@@ -6,7 +6,8 @@ UNIT = "images"
 PER_STEP = 1
 GATES = {"best": 1.0}
 AGREE = 1e-2
-WARM_UP = 3
+WARM_UP = 5
+WARM_SECONDS = 1
 ROUNDS = 5
 VARIANTS = {
     "flowmesh": ("NHWC", "NCHW"),
