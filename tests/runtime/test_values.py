@@ -9,7 +9,14 @@ from flowmesh.core import dtypes, errors
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.raw import raw
 from flowmesh.runtime.failures import NodeFailure, annotate
-from flowmesh.runtime.values import as_output, freeze, read_only_view
+from flowmesh.runtime.values import (
+    SMALL_FEED,
+    as_output,
+    freeze,
+    is_frozen,
+    read_only_view,
+    shared_copy,
+)
 from tests.passes.builders import const
 
 
@@ -78,3 +85,14 @@ def test_xla_status_codes():
     error = annotate(None, XlaRuntimeError("RESOURCE_EXHAUSTED: Out of memory"))
     assert type(error) is errors.ResourceExhaustedError
     assert error.message == "Out of memory"
+
+
+def test_what_several_programs_read_is_copied_once_frozen_and_aligned() -> None:
+    fed = np.arange(1000, dtype=np.float32)
+    copy = shared_copy(fed)
+    fed[0] = 7
+    assert copy[0] == 0 and is_frozen(copy)
+    assert copy.__array_interface__["data"][0] % 64 == 0
+    assert shared_copy(copy) is copy
+    large = np.zeros(SMALL_FEED + 1, np.uint8)
+    assert shared_copy(large) is large

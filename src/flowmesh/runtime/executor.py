@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from typing import Any
@@ -32,9 +33,9 @@ from flowmesh.runtime.host_ops import HostRunner, VariableSource
 from flowmesh.runtime.numpy_exec import label
 from flowmesh.runtime.pool import WorkPool, shared_pool, slow_pool
 from flowmesh.runtime.queue_failures import tell_queues
-from flowmesh.runtime.schedule import Task, make_schedule
+from flowmesh.runtime.schedule import Schedule, Task, make_schedule
 from flowmesh.runtime.step import SessionState, StepContext
-from flowmesh.runtime.values import DEAD, read_only_view, to_host
+from flowmesh.runtime.values import DEAD, read_only_view, shared_copy, to_host
 
 _MAX_DEPTH = 16
 _depth = threading.local()
@@ -91,17 +92,17 @@ class Executable:
         for task in self.schedule.tasks:
             device = self._device(task)
             if task.program is not None:
-                label = f"cluster_{task.index}"
-                traceable = task.kind is Kind.COMPUTE
-                self.clusters[task.index] = ClusterRunner(
-                    task.program, device, self._mode, traceable, label
-                )
+                traceable, label = task.kind is Kind.COMPUTE, f"cluster_{task.index}"
+                runner = ClusterRunner(task.program, device, self._mode, traceable, label)
+                self.clusters[task.index] = runner
                 if any(op.definition.slow for op in task.program.ops):
                     self.slow.add(task.index)
             elif task.kind is Kind.HOST:
                 self.hosts[task.index] = self._host(task)
                 if task.op.definition.slow:
                     self.slow.add(task.index)
+        self.shared = _shared_arguments(self.schedule, self.clusters)
+        """The slots of fed values that several clusters read."""
 
     @property
     def fillers(self) -> list[Task]:
@@ -153,6 +154,11 @@ class Executable:
                 + ", ".join(sorted(self._devices)),
             )
         return device
+
+
+def _shared_arguments(schedule: Schedule, clusters: Iterable[int]) -> set[int]:
+    readers = Counter(slot for i in clusters for slot in set(schedule.tasks[i].inputs))
+    return {slot for slot in schedule.arguments.values() if readers[slot] > 1}
 
 
 def _execution_mode(config: Any) -> str:
@@ -227,7 +233,10 @@ class _Run:
         schedule = self._executable.schedule
         for name, slot in schedule.arguments.items():
             try:
-                self._slots[slot] = read_only_view(args[name])
+                value = args[name]
+                if slot in self._executable.shared:
+                    value = shared_copy(value)
+                self._slots[slot] = read_only_view(value)
             except KeyError:
                 op = schedule.argument_ops[name]
                 raise errors.InvalidArgumentError(

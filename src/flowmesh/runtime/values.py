@@ -13,6 +13,7 @@ from flowmesh.resources.variable import Variable
 
 __all__ = [
     "DEAD",
+    "SMALL_FEED",
     "as_output",
     "freeze",
     "host_view",
@@ -21,10 +22,13 @@ __all__ = [
     "leave",
     "private_copy",
     "read_only_view",
+    "shared_copy",
     "to_host",
 ]
 
 _ALIGNMENT = 64
+SMALL_FEED = 1 << 20
+"""Bytes up to which an array that others may change is copied; a run that is given larger ones ends only when it has read them."""
 _COPIED = 16384
 """Bytes up to which results are copied for the program; larger ones are handed over where that is safe."""
 
@@ -110,6 +114,18 @@ def private_copy(value: np.ndarray) -> np.ndarray:
     start = -raw.__array_interface__["data"][0] % _ALIGNMENT
     copy = raw[start : start + size].view(value.dtype).reshape(value.shape)
     np.copyto(copy, value)
+    return copy
+
+
+def shared_copy(value: Any) -> Any:
+    """What several programs are to read: a small array that may still change is copied once for all of them, frozen and aligned."""
+    if type(value) is not np.ndarray or value.nbytes > SMALL_FEED or is_frozen(value):
+        return value
+    copy = private_copy(value)
+    memory: Any = copy
+    while isinstance(memory, np.ndarray):
+        memory.flags.writeable = False
+        memory = memory.base
     return copy
 
 

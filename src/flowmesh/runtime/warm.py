@@ -15,8 +15,8 @@ import numpy as np
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime.program import Cell, Program
 from flowmesh.runtime.step import ImplicitState
-from flowmesh.runtime.values import freeze, is_frozen, private_copy
-from flowmesh.runtime.xla import SMALL_FEED, CompiledProgram
+from flowmesh.runtime.values import SMALL_FEED, freeze, is_frozen, private_copy
+from flowmesh.runtime.xla import CompiledProgram
 
 
 class _Known:

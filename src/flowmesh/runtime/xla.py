@@ -24,14 +24,12 @@ from flowmesh.resources.variable import Variable
 from flowmesh.runtime import lanes
 from flowmesh.runtime.device import Device, load_jax
 from flowmesh.runtime.program import Cell, Instruction, Program, invoke
-from flowmesh.runtime.values import freeze, host_view, is_frozen, private_copy
+from flowmesh.runtime.values import SMALL_FEED, freeze, host_view, is_frozen, private_copy
 
 _log = logging.getLogger(__name__)
 
 _LARGE_CONSTANT = 16384
 """Constants of more elements are handed to the program instead of built into it."""
-SMALL_FEED = 1 << 20
-"""Bytes up to which an array that others may change is copied; a run that is given larger ones ends only when it has read them."""
 _FOLD_LIMIT = 4096
 """Known values of more elements than this are computed in the program rather than built into it."""
 
