@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -46,6 +47,35 @@ def test_a_step_that_waits_is_bounded() -> None:
 def _optimizer(aggregate: int = 2, total: int | None = None) -> Any:
     inner = tf.train.GradientDescentOptimizer(0.1)
     return tf.train.SyncReplicasOptimizer(inner, aggregate, total)
+
+
+def test_a_stalled_step_is_reported_without_a_policy() -> None:
+    told = threading.Event()
+
+    class Log(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "Synchronous step 0 has not ended for" in record.getMessage():
+                told.set()
+
+    handler = Log()
+    logging.getLogger("tensorflow").addHandler(handler)
+    try:
+        with tf.Graph().as_default():
+            step = tf.train.get_or_create_global_step()
+            w = tf.get_variable("w", initializer=1.0)
+            inner = tf.train.GradientDescentOptimizer(0.1)
+            opt = tf.train.SyncReplicasOptimizer(inner, 2, stall_report_secs=0.02)
+            opt.minimize(w * w, global_step=step)
+            hook = opt.make_session_run_hook(True, num_tokens=0)
+            with (
+                cluster(ps=1) as servers,
+                tf.train.MonitoredTrainingSession(
+                    servers["ps:0"].target, hooks=[hook], stop_grace_period_secs=10
+                ),
+            ):
+                assert told.wait(60)
+    finally:
+        logging.getLogger("tensorflow").removeHandler(handler)
 
 
 def test_errors_before_apply_gradients() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,27 @@ class SyncReplicasHook(SessionRunHook):
         self._initialize(session)
         if self._runner is not None:
             _start_updates(self._runner, session, coord)
+            _start_thread(coord, "report", lambda: self._watch(session, coord))
+
+    def _watch(self, session: Any, coord: Any) -> None:
+        """Says that a step does not end: after a while, and then whenever it has taken twice as long as when it was said."""
+        optimizer = self._optimizer
+        pause = optimizer._stall_secs[0]
+        last, since, told = None, time.monotonic(), pause
+        with contextlib.suppress(Exception):  # the end of the session
+            while not coord.wait_for_stop(pause):
+                step, now = int(session.run(optimizer._global_step)), time.monotonic()
+                if step != last:
+                    last, since, told = step, now, pause
+                elif now - since >= told:
+                    told = 2 * (now - since)
+                    tf_logging.warning(
+                        "Synchronous step %d has not ended for %.1f s: fewer than %d gradients have come. For which replicas it waits is "
+                        "known with SyncReplicasOptimizer(on_replica_loss='wait'), and 'continue' goes on without lost ones.",
+                        step,
+                        now - since,
+                        optimizer._replicas_to_aggregate,
+                    )
 
     def _initialize(self, session: Any) -> None:
         manager = SessionManager(

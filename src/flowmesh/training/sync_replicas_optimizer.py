@@ -54,7 +54,7 @@ class SyncReplicasOptimizer(Optimizer):
       for lost ones to come back, and raises OutOfRangeError (the end of the data) when too many have finished,
     * `"fail"` raises FailedPreconditionError that names the lost replicas, or OutOfRangeError when they have finished.
 
-    A step that waits for `stall_report_secs` is reported in the chief's log with the name, address and state of each replica that
+    A step that waits for `stall_report_secs` is reported (without a policy as well, but then without names) in the chief's log with the name, address and state of each replica that
     it waits for (`stall_report` asks for it at any time), and fails on all replicas with DeadlineExceededError after
     `stall_timeout_secs`. `replica_name` is the device of the worker by default.
     """
