@@ -107,8 +107,8 @@ class ClusterRunner:
         """Of the programs: the one that ran last, bound to its variables."""
         self._shaped: dict[Any, tuple[ShapedCluster, _Entry]] = {}
         """What NumPy runs the short way, by the shapes of the inputs."""
-        self._recent: _Entry | None = None
-        """The signature of the latest run that NumPy did the short way."""
+        self._usual: tuple[ShapedCluster, _Entry] | None = None
+        """What NumPy ran the short way the last time."""
         self._always = _Entry(())
         """Stands for all signatures when NumPy always runs this cluster."""
         self._recordable = not device.is_accelerator and not program.implicit
@@ -128,8 +128,9 @@ class ClusterRunner:
         """Whether the next run may have to compile a program of some size first, which takes long."""
         if self._settled or self._warm is not None:
             return False
-        if self._recent is not None:
-            return self._recent.runs + 1 >= self._recent.limit
+        usual = self._usual
+        if usual is not None:
+            return usual[1].runs + 1 >= usual[1].limit
         return self.program.xla_only or self.work >= cost.MINIMUM_FOR_XLA
 
     def run(
@@ -187,9 +188,12 @@ class ClusterRunner:
 
     def _run_shaped(self, inputs: Sequence[Any]) -> list[Any] | None:
         """The outputs, when NumPy has run inputs of these shapes before and is to do so again."""
-        found = self._shaped.get(_shapes(inputs))
-        if found is None:
-            return None
+        found = self._usual
+        if found is None or not found[0].fits(inputs):
+            found = self._shaped.get(_shapes(inputs))
+            if found is None:
+                return None
+            self._usual = found
         shaped, entry = found
         if entry.runs >= entry.limit:
             return None
@@ -200,7 +204,6 @@ class ClusterRunner:
             outputs = shaped.run(inputs)
         if outputs is not None:
             entry.runs += 1
-            self._recent = entry
             count("numpy_runs")
         return outputs
 

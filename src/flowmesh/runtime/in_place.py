@@ -19,6 +19,10 @@ from flowmesh.resources.variable import Variable
 SMALL = 4096
 """Bytes below which a new array costs no more than to find out whether the old one may be written to."""
 
+_ALIGNMENT = 64
+"""XLA takes arrays that are aligned like this as they are, and `jax.device_put` does so without a reference to them: a program that is
+running may see them. NumPy's own are rarely aligned."""
+
 
 def update(
     definition: OpDef, arguments: list[Any], variables: Sequence[tuple[int, Variable]]
@@ -41,6 +45,7 @@ def update(
                 and value.base is None
                 and value.flags.owndata
                 and sys.getrefcount(value) == 3
+                and value.ctypes.data % _ALIGNMENT
             ):
                 value.flags.writeable = True
             else:

@@ -288,6 +288,10 @@ class ShapedCluster:
             registers[state] = value
             variable.put(value)
 
+    def fits(self, inputs: Sequence[Any]) -> bool:
+        """Whether the arrays among the inputs have these shapes."""
+        return all(getattr(inputs[i], "shape", None) == shape for i, shape, _ in self._arrays)
+
     def run(self, inputs: Sequence[Any]) -> list[Any] | None:
         """The outputs, or None, with nothing changed, when this run is unlike the recorded one. Raises NodeFailure."""
         for i, variable in self._handles:

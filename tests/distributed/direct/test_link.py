@@ -15,10 +15,11 @@ import pytest
 
 from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
-from flowmesh.distributed.transport.direct import frames
+from flowmesh.distributed.transport.direct import frames, helping
 from flowmesh.distributed.transport.direct.channel import Channel, Message
 from flowmesh.distributed.transport.direct.frames import Kind
 from flowmesh.distributed.transport.direct.link import Link, Transfer
+from tests.distributed.clusters import in_thread
 
 Pair = tuple[Link, Link, "Recorder"]
 
@@ -208,3 +209,44 @@ def test_a_kept_array_keeps_its_memory(shared: bool) -> None:
         assert [float(a[-1]) for a in kept] == [0, 1, 2, 3, 4, 5]
         kept[0][:] = 9  # its own
         assert [float(a[-1]) for a in kept[1:]] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("aside", [0.0, 0.01])
+def test_waiting_threads_and_the_reading_thread_take_turns(
+    aside: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However they come and go, every answer arrives, and the connection stays."""
+    monkeypatch.setattr(helping, "_ASIDE", aside)
+    for near, far, _ in connected(False):
+        for number in range(400):
+            future: Future[Any] = near.call(
+                Kind.RECV_TENSOR,
+                b"",
+                [frames.encode(np.float32(number))],
+                lambda m: frames.decode(m.tensors[0], True),
+            )
+            if number % 7:
+                helping.help_out((near,), helping.thread_waker(), future.done)
+            assert future.result(20) == number
+        assert near.alive
+        assert far.alive
+
+
+def test_several_waiting_threads_leave_a_connection_to_its_own(pair: Pair) -> None:
+    near = pair[0]
+
+    def ask() -> None:
+        for number in range(30):
+            future: Future[Any] = near.call(
+                Kind.RECV_TENSOR,
+                b"",
+                [frames.encode(np.arange(number))],
+                lambda m: frames.decode(m.tensors[0], True),
+            )
+            helping.help_out((near,), helping.thread_waker(), future.done)
+            assert future.result(20).shape == (number,)
+
+    joins = [in_thread(ask) for _ in range(4)]
+    for join in joins:
+        join()
+    assert near.alive

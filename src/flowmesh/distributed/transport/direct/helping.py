@@ -22,7 +22,7 @@ HELP = 0.05
 _ASIDE = 0.01
 """Seconds for which a reading thread steps aside after a waiting one has read."""
 _LEND = 0.01
-"""Seconds to wait for the reading thread to step aside; it may be handling something that takes longer."""
+"""Seconds to wait for the reading thread to have handled what it reads."""
 _CONTENTION = 1.0
 """Seconds for which it does not, when several threads wait at a time."""
 _MAX_HELPERS = 64
@@ -51,7 +51,11 @@ class Waker:
 
 
 class Turn:
-    """The right to read from a channel. `wait`, `step_aside` are the reading thread's, `take` and `leave` a waiting one's."""
+    """The right to read from a channel. `step_aside` and `wait` are the reading thread's, `take` and `leave` a waiting one's.
+
+    The reading thread waits without the turn, and takes it when there is something to read: a thread that comes to wait need not
+    wake it first.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self.lock = threading.Lock()
@@ -59,8 +63,10 @@ class Turn:
         self._channel = channel
         self._helped = False
         self._helping = False
+        self._taken = 0
+        """How often a waiting thread has taken the turn."""
+        self._seen = 0
         self._resume = threading.Event()
-        self._kick = Waker()
         self._poll: Any = None
         self._contended = 0.0
 
@@ -72,44 +78,45 @@ class Turn:
             self._resume.clear()
 
     def wait(self) -> bool:
-        """Waits until something arrives; False when a waiting thread wants to read it."""
+        """Waits until something arrives; False when a waiting thread is there to read it."""
         channel = self._channel
+        self._seen = self._taken
         if not channel.can_poll or channel.has_more:
             return True
         poll = self._poll
         if poll is None:
             poll = self._poll = select.poll()
             poll.register(channel.fileno(), select.POLLIN)
-            poll.register(self._kick.fd, select.POLLIN)
-        ready = poll.poll()
-        if any(number == self._kick.fd for number, _ in ready):
-            self._kick.rest()
-            return len(ready) > 1 and not self._helped
-        return True
+        poll.poll()
+        return not self._helped
+
+    def is_due(self) -> bool:
+        """Whether there still is something to read. The turn is held."""
+        if self._seen == self._taken or not self._channel.can_poll or self._channel.has_more:
+            return True
+        return bool(self._poll is None or self._poll.poll(0))
 
     def take(self) -> bool:
         """Takes the reading thread's place, if it can be had soon."""
         if not self._channel.can_poll or (self._contended and time.monotonic() < self._contended):
             return False
         self._helped = True
-        if self.lock.acquire(blocking=False):
+        if self.lock.acquire(blocking=False) or (
+            not self._helping and self.lock.acquire(timeout=_LEND)
+        ):
             self._helping = True
+            self._taken += 1
             return True
         if self._helping:
             # Several threads wait for this connection: they leave it to the thread that is made for it.
             self._contended = time.monotonic() + _CONTENTION
-        else:
-            self._kick()
-            if self.lock.acquire(timeout=_LEND):
-                self._helping = True
-                return True
         self.resume()
         return False
 
     def leave(self, soon: bool) -> None:
         """Gives the place back; `soon` tells that it will be taken again, so that the reading thread need not come at once."""
         self._helping = False
-        if soon and time.monotonic() >= self._contended:
+        if soon and (not self._contended or time.monotonic() >= self._contended):
             self._helped = True
         else:
             self.resume()

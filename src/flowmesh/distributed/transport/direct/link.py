@@ -320,16 +320,17 @@ class Link:
         turn = self.turn
         while not self.ended:
             turn.step_aside()
-            with turn.lock:
-                if not self.ended and turn.wait():
-                    self.read()
+            if turn.wait():
+                with turn.lock:
+                    if not self.ended and turn.is_due():
+                        self.read()
         self.close(errors.UnavailableError(None, None, self._why))
         self.channel.release()
 
     def read(self) -> None:
         """Waits for one message and handles it; sets `ended` when there will be no more. The turn is held."""
         channel = self.channel
-        self.ended = True
+        over = True
         try:
             message = channel.read_message()
             if message is None:
@@ -342,7 +343,7 @@ class Link:
                 channel.give_back()
             finally:
                 channels.uncork()
-            self.ended = False
+            over = False
         except (frames.MalformedError, struct.error) as error:
             self._why = f"it sent a malformed message: {error}"
             _log.warning("The connection to %s is closed: %s", self.name, self._why)
@@ -354,7 +355,8 @@ class Link:
             self._why = f"{type(error).__name__}: {error}"
             _log.exception("The connection to %s is closed", self.name)
         finally:
-            if self.ended:
+            if over:
+                self.ended = True
                 # The reading thread is woken, and closes the link.
                 self.channel.close(errors.UnavailableError(None, None, self._why))
 
