@@ -223,11 +223,12 @@ def test_waiting_threads_and_the_reading_thread_take_turns(
                 Kind.RECV_TENSOR,
                 b"",
                 [frames.encode(np.float32(number))],
-                lambda m: frames.decode(m.tensors[0], True),
+                lambda m, near=near: (frames.decode(m.tensors[0], True), near.ended),  # type: ignore[misc]
             )
             if number % 7:
                 helping.help_out((near,), helping.thread_waker(), future.done)
-            assert future.result(20) == number
+            # To the reading thread a connection that another thread reads from has not ended.
+            assert future.result(20) == (number, False)
         assert near.alive
         assert far.alive
 
