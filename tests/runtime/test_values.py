@@ -96,3 +96,8 @@ def test_what_several_programs_read_is_copied_once_frozen_and_aligned() -> None:
     assert shared_copy(copy) is copy
     large = np.zeros(SMALL_FEED + 1, np.uint8)
     assert shared_copy(large) is large
+
+
+def test_strings_that_several_clusters_read_are_not_copied():
+    names = np.array([b"a", b"bc"], object)
+    assert shared_copy(names) is names

@@ -119,7 +119,9 @@ def private_copy(value: np.ndarray) -> np.ndarray:
 
 def shared_copy(value: Any) -> Any:
     """What several programs are to read: a small array that may still change is copied once for all of them, frozen and aligned."""
-    if type(value) is not np.ndarray or value.nbytes > SMALL_FEED or is_frozen(value):
+    if type(value) is not np.ndarray or value.dtype.hasobject:
+        return value  # strings are no business of XLA's
+    if value.nbytes > SMALL_FEED or is_frozen(value):
         return value
     copy = private_copy(value)
     memory: Any = copy
