@@ -31,8 +31,11 @@ def main(_: object) -> None:
         server.join()
         return
     model = Model(FLAGS.records, f"/job:worker/task:{FLAGS.task_index}", os.getpid())
+    # A worker that is started again when the others have ended must not wait for them.
+    own = f"/job:worker/task:{FLAGS.task_index}"
     with tf.train.MonitoredTrainingSession(
         server.target,
+        config=tf.ConfigProto(device_filters=["/job:ps", own]),
         is_chief=FLAGS.task_index == 0,
         checkpoint_dir=FLAGS.folder,
         save_checkpoint_secs=20,
