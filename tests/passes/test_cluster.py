@@ -201,26 +201,6 @@ def test_branches_are_clusters_of_their_own():
     assert by_name["pred"].condition == frozenset()
 
 
-def test_loop_frames_are_refused_by_name():
-    from flowmesh.core import errors
-    from flowmesh.graph import registry
-    from flowmesh.graph.op_def import Input, OpDef, Output, type_attr
-
-    if not registry.is_registered("Enter"):
-
-        class Enter(OpDef):
-            data = Input("T")
-            output = Output("T")
-            T = type_attr()
-            control_flow = True
-
-    with Graph().as_default() as graph:
-        definition = registry.lookup("Enter")({"T": dtypes.float32, "frame_name": b"f"})
-        op = graph.create_operation(definition, [const(1.0)], "enter")
-    with pytest.raises(errors.UnimplementedError, match="Node enter is a Enter"):
-        op_traits.kind_of(op)
-
-
 # -- random graphs -------------------------------------------------------------------------------------
 
 

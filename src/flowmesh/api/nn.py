@@ -10,9 +10,12 @@ from flowmesh.api.compat_v0 import (
     softmax_cross_entropy_with_logits as softmax_cross_entropy_with_logits,
     sparse_softmax_cross_entropy_with_logits as sparse_softmax_cross_entropy_with_logits,
 )
-from flowmesh.frontend.rnn import (
+from flowmesh.frontend.dynamic_rnn import (
     bidirectional_dynamic_rnn as bidirectional_dynamic_rnn,
     dynamic_rnn as dynamic_rnn,
+    raw_rnn as raw_rnn,
+)
+from flowmesh.frontend.rnn import (
     static_bidirectional_rnn as static_bidirectional_rnn,
     static_rnn as static_rnn,
     static_state_saving_rnn as static_state_saving_rnn,

@@ -110,6 +110,12 @@ from flowmesh.core.shapes import (
     dimension_value as dimension_value,
 )
 from flowmesh.frontend.data.structure import TensorSpec as TensorSpec
+from flowmesh.frontend.functional import (
+    foldl as foldl,
+    foldr as foldr,
+    map_fn as map_fn,
+    scan as scan,
+)
 from flowmesh.frontend.graph_functions import (
     add_to_collection as add_to_collection,
     add_to_collections as add_to_collections,

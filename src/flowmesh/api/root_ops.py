@@ -424,6 +424,9 @@ from flowmesh.ops.strings import (
     string_strip as string_strip,
     substr as substr,
 )
+from flowmesh.ops.tensor_array import (
+    TensorArray as TensorArray,
+)
 from flowmesh.ops.transpose import (
     invert_permutation as invert_permutation,
     transpose as transpose,
@@ -434,6 +437,9 @@ from flowmesh.ops.unique import (
     unique as unique,
     unique_with_counts as unique_with_counts,
     where as where,
+)
+from flowmesh.ops.while_loop import (
+    while_loop as while_loop,
 )
 
 __all__ = sorted(n for n in globals() if not n.startswith("_") and n != "annotations")  # noqa: PLE0605

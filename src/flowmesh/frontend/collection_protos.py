@@ -9,6 +9,8 @@ from flowmesh.core.platform import tf_logging
 from flowmesh.frontend.control_flow_protos import (
     cond_context_from_proto,
     cond_context_to_proto,
+    while_context_from_proto,
+    while_context_to_proto,
 )
 from flowmesh.frontend.variables import Variable
 from flowmesh.graph.collections import GraphKeys
@@ -111,4 +113,10 @@ register_proto_function(
     control_flow_pb2.CondContextDef,
     cond_context_to_proto,
     cond_context_from_proto,
+)
+register_proto_function(
+    GraphKeys.WHILE_CONTEXT,
+    control_flow_pb2.WhileContextDef,
+    while_context_to_proto,
+    while_context_from_proto,
 )

@@ -17,9 +17,8 @@ from flowmesh.graph.raw import raw
 from flowmesh.ops import comparison, fill, shape_ops
 from flowmesh.ops.cast import cast
 from flowmesh.ops.concat import concat
-from flowmesh.ops.reverse import reverse, reverse_sequence
+from flowmesh.ops.reverse import reverse_sequence
 from flowmesh.ops.stack import stack, unstack
-from flowmesh.ops.transpose import transpose
 from flowmesh.ops.unique import where
 
 _NO_DTYPE = "If no initial_state is provided, dtype must be specified"
@@ -157,101 +156,6 @@ def _reversed(steps: Sequence[Any], lengths: Any) -> list[Any]:
     for part, step in zip(parts, steps):
         part.set_shape(step.shape)
     return list(parts)
-
-
-def _time_major(tensor: Any) -> Any:
-    """[batch, time, ...] <-> [time, batch, ...]."""
-    rank = tensor.shape.ndims
-    if rank is None:
-        raise ValueError(
-            "dynamic_rnn needs inputs of known rank: set it with inputs.set_shape(...)"
-        )
-    return transpose(tensor, np.array([1, 0, *range(2, rank)], np.int32))
-
-
-def _steps_of(inputs: Any) -> int:
-    """The static number of steps of time-major inputs."""
-    found = {t.shape.with_rank_at_least(3).as_list()[0] for t in nest.flatten(inputs)} - {None}
-    if len(found) != 1:
-        raise ValueError(
-            "dynamic_rnn needs a static number of time steps: the time dimension of `inputs` is "
-            f"{sorted(found) or 'unknown'}. Give the placeholder its number of steps (for instance [None, 28, 28]); "
-            "`sequence_length` tells how long each example is."
-        )
-    return int(found.pop())  # type: ignore[arg-type]
-
-
-def dynamic_rnn(
-    cell: Any,
-    inputs: Any,
-    sequence_length: Any = None,
-    initial_state: Any = None,
-    dtype: Any = None,
-    parallel_iterations: int | None = None,
-    swap_memory: bool = False,
-    time_major: bool = False,
-    scope: Any = None,
-) -> tuple[Any, Any]:
-    """A recurrent network over `inputs` [batch, time, size], or [time, batch, size] when `time_major` (tf.nn.dynamic_rnn).
-
-    Returns `(outputs, final state)`, outputs in the layout of the inputs. The number of steps must be static (the steps are
-    unrolled); `sequence_length` [batch] makes examples shorter: zeros past the length, and the state stands still.
-    Raises TypeError for what is no cell, ValueError for an unknown number of steps, or neither initial_state nor dtype.
-    """
-    assert_like_rnncell("cell", cell)
-    with variable_scope(scope or "rnn") as opened:
-        major = inputs if time_major else nest.map_structure(_time_major, inputs)
-        lengths = _lengths(sequence_length)
-        if lengths is not None:
-            lengths = raw.Identity(lengths, name="sequence_length")
-        count = _steps_of(major)
-        flat = [unstack(t, count) for t in nest.flatten(major)]
-        steps = [nest.pack_sequence_as(major, list(parts)) for parts in zip(*flat)]
-        state = _prepared(cell, steps, initial_state, dtype, opened)
-        outputs, final = _unrolled(cell, steps, state, lengths, opened)
-        parts = [stack(list(o)) for o in zip(*(nest.flatten(o) for o in outputs))]
-        whole = nest.pack_sequence_as(outputs[0], parts)
-        return whole if time_major else nest.map_structure(_time_major, whole), final
-
-
-def bidirectional_dynamic_rnn(
-    cell_fw: Any,
-    cell_bw: Any,
-    inputs: Any,
-    sequence_length: Any = None,
-    initial_state_fw: Any = None,
-    initial_state_bw: Any = None,
-    dtype: Any = None,
-    parallel_iterations: int | None = None,
-    swap_memory: bool = False,
-    time_major: bool = False,
-    scope: Any = None,
-) -> tuple[Any, Any]:
-    """`dynamic_rnn` forwards and backwards: `((outputs_fw, outputs_bw), (state_fw, state_bw))`
-    (tf.nn.bidirectional_dynamic_rnn)."""
-    assert_like_rnncell("cell_fw", cell_fw)
-    assert_like_rnncell("cell_bw", cell_bw)
-    time_axis, batch_axis = (0, 1) if time_major else (1, 0)
-
-    def turned(tensor: Any) -> Any:
-        if sequence_length is None:
-            return reverse(tensor, axis=[time_axis])
-        return reverse_sequence(
-            tensor, _lengths(sequence_length), seq_axis=time_axis, batch_axis=batch_axis
-        )
-
-    with variable_scope(scope or "bidirectional_rnn"):
-        with variable_scope("fw") as forward:
-            ahead, state_fw = dynamic_rnn(
-                cell_fw, inputs, sequence_length, initial_state_fw, dtype, time_major=time_major,
-                scope=forward,
-            )  # fmt: skip
-        with variable_scope("bw") as backward:
-            back, state_bw = dynamic_rnn(
-                cell_bw, nest.map_structure(turned, inputs), sequence_length, initial_state_bw, dtype,
-                time_major=time_major, scope=backward,
-            )  # fmt: skip
-    return (ahead, nest.map_structure(turned, back)), (state_fw, state_bw)
 
 
 def static_state_saving_rnn(

@@ -162,6 +162,10 @@ class _Backward:
         self.aggregation = aggregation
         self.grads: dict[Operation, list[list[Any]]] = {}
         self.pending: dict[Operation, int] = {}
+        self.from_ops: set[Operation] = set()
+        self.queue: deque[Operation] = deque()
+        self.loops: Any = None
+        """What is known of the loops on the way, None when there is none."""
 
     def default_grad_ys(self, ys: list[Tensor], grad_ys: list[Any]) -> list[Any]:
         """The given gradients of ys, ones where there is none."""
@@ -194,23 +198,54 @@ class _Backward:
         from_ops = list(dict.fromkeys(x.op for x in xs))
         stopped = {s.op for s in stops}
         self._count_pending(to_ops, from_ops, stopped)
-        stopped.update(op for op in from_ops if not any(t.op in self.pending for t in op.inputs))
+        stopped.update(op for op in from_ops if not any(self.pending.get(t.op) for t in op.inputs))
         for y, grad in zip(ys, grad_ys):
             self._add(y, grad)
-        queue = deque(op for op in to_ops if self.pending.get(op) == 0)
-        queued = set(queue)
-        while queue:
-            op = queue.popleft()
+        self.from_ops = set(from_ops)
+        self.queue = deque(op for op in to_ops if self.pending.get(op) == 0)
+        if self.loops is not None:
+            for y in self.loops.unused_exits(self.pending, list(self.queue)):
+                if is_trainable(y):
+                    self._add(y, self.loops.zeros_for_exit(y))
+                    self.queue.append(y.op)
+        while self.queue:
+            op = self.queue.popleft()
             self._step(op, stopped)
             for tensor in op.inputs:
-                before = tensor.op
-                if before not in self.pending:
-                    continue
-                self.pending[before] -= 1
-                if self.pending[before] == 0 and before not in queued:
-                    queued.add(before)
-                    queue.append(before)
+                self._arrived(tensor)
+        if self.loops is not None:
+            self.loops.finish()
         return [self._result(x) for x in xs]
+
+    def _arrived(self, tensor: Tensor) -> None:
+        """One more of the gradients of a tensor is there: with the last one its op has its turn. The Switch of a loop has two."""
+        before = tensor.op
+        if before not in self.pending:
+            return
+        self.pending[before] -= 1
+        left = self.pending[before]
+        loops = self.loops
+        if left and not (loops is not None and left > 0 and loops.is_loop_switch(before)):
+            return
+        if loops is None or not loops.is_exit(before):
+            self.queue.append(before)
+            return
+        # Exits of a loop have their turn together, once it is known which of them matter.
+        state = loops.state_of(before, False)
+        state.deferred_exits.append(tensor)
+        state.pending_exits -= 1
+        if state.pending_exits:
+            return
+        used = [y for y in state.deferred_exits if self._has_grads(y.op)]
+        self.queue.extend(y.op for y in used)
+        state.unused_exits.extend(y for y in state.deferred_exits if y not in used)
+        for y in state.unused_exits:
+            if used and is_trainable(y):
+                self._add(y, loops.zeros_for_exit(y))
+            self.queue.append(y.op)
+
+    def _has_grads(self, op: Operation) -> bool:
+        return any(g is not None for slot in self.grads.get(op, ()) for g in slot)
 
     def _count_pending(
         self, to_ops: list[Operation], from_ops: list[Operation], stops: set[Operation]
@@ -225,14 +260,16 @@ class _Backward:
             for output in op.outputs:
                 if is_trainable(output):
                     queue.extend(output._consumers)
-        between: set[Operation] = set()
+        between: dict[Operation, None] = {}
         queue = deque(to_ops)
         while queue:  # and that ys depend on
             op = queue.popleft()
             if op in reached and op not in between:
-                between.add(op)
+                between[op] = None
                 if op not in stops:
                     queue.extend(t.op for t in op.inputs)
+        if hooks.start_loop_gradients is not None:
+            self.loops = hooks.start_loop_gradients(between, self.colocate)
         self.pending = dict.fromkeys(between, 0)
         for op in between:
             if op in stops:
@@ -246,21 +283,31 @@ class _Backward:
         if grad is not None:
             slots[tensor.value_index].append(grad)
 
+    def _in_loop(self, op: Operation, before: bool) -> Any:
+        """The backward loop that belongs to the loop `op` is in, as the context of new nodes."""
+        return nullcontext() if self.loops is None else self.loops.entered(op, before)
+
     def _step(self, op: Operation, stopped: set[Operation]) -> None:
         with self._on(op):
-            out_grads = self._aggregate(op)
+            with self._in_loop(op, before=True):
+                out_grads = self._aggregate(op)
             if op in stopped:
                 return
             has_grads = any(g is not None for g in out_grads)
             function = gradient_function(op) if has_grads else None
-            if function is None or not has_grads:
-                return
-            out_grads = [
-                self._zeros(op, i) if g is None and is_trainable(op.outputs[i]) else g
-                for i, g in enumerate(out_grads)
-            ]
-            with self.graph.name_scope(op.name + "_grad"):
-                in_grads = self._call(op, function, out_grads)
+            with self._in_loop(op, before=False):
+                self._refuse_initial_value(op)
+                if function is None or not has_grads:
+                    return
+                out_grads = [
+                    self._zeros(op, i) if g is None and is_trainable(op.outputs[i]) else g
+                    for i, g in enumerate(out_grads)
+                ]
+                with self.graph.name_scope(op.name + "_grad"):
+                    in_grads = self._call(op, function, out_grads)
+                self._pass_on(op, in_grads)
+
+    def _pass_on(self, op: Operation, in_grads: list[Any]) -> None:
         for tensor, grad in zip(op.inputs, in_grads):
             if grad is None:
                 continue
@@ -274,6 +321,29 @@ class _Backward:
                     ) from None
             if tensor.op in self.pending:
                 self._add(tensor, grad)
+
+    def _refuse_initial_value(self, op: Operation) -> None:
+        """A loop cannot be differentiated with respect to what its own variables were at the start, from inside it."""
+        context = op._control_flow_context
+        if (
+            op.type not in ("Switch", "RefSwitch")
+            or context is None
+            or not context.is_while
+            or context is not self.graph._get_control_flow_context()
+        ):
+            return
+        queue, seen = deque([op]), {op}
+        while queue:
+            each = queue.popleft()
+            if each in self.from_ops:
+                raise ValueError(
+                    f"Cannot compute gradient inside while loop with respect to op '{each.name}'. We do not support "
+                    "taking the gradient wrt or through the initial value of a loop variable. Gradients can be computed "
+                    "through loop invariants or wrt the input parameters to the loop body."
+                )
+            new = [t.op for t in each.inputs if t.op not in seen]
+            seen.update(new)
+            queue.extend(new)
 
     def _call(self, op: Operation, function: Callable[..., Any], out_grads: list[Any]) -> list[Any]:
         if function is type(op.definition).gradient:
@@ -305,6 +375,8 @@ class _Backward:
             )
 
     def _zeros(self, op: Operation, index: int) -> Any:
+        if self.loops is not None:
+            return self.loops.zeros_for(op, index)
         if hooks.zeros_for_gradient is not None:
             return hooks.zeros_for_gradient(op, index)
         return hooks.zeros_like(op.outputs[index], optimize=False)

@@ -77,7 +77,7 @@ class Graph(ScopedGraph):
                     controls.append(op)
         context = self._state.control_flow_context
         if context is not None:
-            inputs, controls = context.add_op_inputs(definition, list(inputs), controls)
+            inputs, controls, context = context.admit(definition, list(inputs), controls)
         shapes = (
             output_shapes
             if output_shapes is not None

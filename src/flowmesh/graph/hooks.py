@@ -27,3 +27,6 @@ shape_of: Callable[..., Any] = _unbound
 
 convert_tuple: Callable[..., Any] = _unbound
 """`tuple(tensors)`: gate all tensors on each other (`tf.tuple`)."""
+
+start_loop_gradients: Callable[..., Any] | None = None
+"""`start_loop_gradients(between, colocate)` -> what a backward pass needs for the loops among the ops, or None."""

@@ -10,14 +10,15 @@ from typing import Any
 from flowmesh.core import errors
 from flowmesh.core.device_spec import canonical_name
 from flowmesh.core.shapes import TensorShape, unknown_shape
-from flowmesh.graph import registry, serde
+from flowmesh.graph import serde
 from flowmesh.graph.function_import import add_library
 from flowmesh.graph.graph import Graph, get_default_graph
 from flowmesh.graph.newer_attrs import strip_defaults
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 
-_BACK_EDGE = "NextIteration"
+_BACK_EDGES = frozenset({"NextIteration", "RefNextIteration"})
+_MERGES = frozenset({"Merge", "RefMerge"})
 _NODE_NAME = re.compile(r"^[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*$")
 # Masters make nodes such as "_recv_x_0".
 _INTERNAL_NAME = re.compile(r"^[A-Za-z0-9._][A-Za-z0-9_.\\/>-]*$")
@@ -118,11 +119,15 @@ class _Import:
         self.prefix = prefix
         self.apply_scopes = apply_scopes
         self.made: dict[str, Operation] = {}
+        self.open: list[tuple[Operation, int, str]] = []
+        """Merges of loops, and the inputs of them that are still to be made."""
 
     def run(self, return_elements: Any) -> list[Any] | None:
         """Adds all nodes and looks up the wanted elements."""
         for node_name in self._order():
             self._add(self.nodes[node_name])
+        for op, index, text in self.open:
+            op._update_input(index, self._input(op, text))
         unused = [k for k in self.input_map if k not in self.used_keys]
         missing = sorted(k if ":" in k else f"{k}:0" for k in unused if not self._has(k))
         if missing:
@@ -145,6 +150,8 @@ class _Import:
             count = 0
             for text in node.input:
                 source, _ = _parse(text)
+                if self._is_back_edge(node, source):
+                    continue
                 if source in self.nodes:
                     users.setdefault(source, []).append(name)
                     count += 1
@@ -166,14 +173,17 @@ class _Import:
                     heapq.heappush(ready, position[user])
         if len(order) != len(self.nodes):
             cycle = sorted(set(self.nodes) - set(order))
-            for name in cycle:  # loops close through ops that are known not to run here
-                registry.lookup(self.nodes[name].op)
             raise errors.InvalidArgumentError(
                 None,
                 None,
                 f"Graph is invalid, contains a cycle: {len(cycle)} nodes in a cycle, among them {', '.join(cycle[:5])}",
             )
         return order
+
+    def _is_back_edge(self, node: Any, source: str) -> bool:
+        """Whether an input of a node comes from the iteration before: loops close so."""
+        before = self.nodes.get(source)
+        return node.op in _MERGES and before is not None and before.op in _BACK_EDGES
 
     def _is_mapped(self, text: str) -> bool:
         source, index = _parse(text)
@@ -207,6 +217,7 @@ class _Import:
         definition, extra = serde.definition_from_node(node, full)
         inputs: list[Tensor] = []
         controls: list[Operation] = []
+        later: list[tuple[int, str]] = []
         for text in node.input:
             source, index = _parse(text)
             if index >= 0:
@@ -216,7 +227,11 @@ class _Import:
                         None,
                         f"Node '{node.name}': Control dependencies must come after regular dependencies",
                     )
-                inputs.append(self._input(node, text))
+                if self._is_back_edge(node, source) and inputs:
+                    later.append((len(inputs), text))
+                    inputs.append(inputs[0])
+                else:
+                    inputs.append(self._input(node, text))
             elif text in self.input_map:
                 self.used_keys.add(text)
                 mapped = self.input_map[text]
@@ -240,13 +255,16 @@ class _Import:
             )
         op.extra_attrs.update(extra)
         self.made[node.name] = op
+        self.open += [(op, index, text) for index, text in later]
 
     def _create(
         self, node: Any, definition: Any, inputs: list[Tensor], controls: list[Operation], full: str
     ) -> Operation:
         shapes: list[TensorShape] | None = None
-        if node.op == _BACK_EDGE:
-            shapes = [unknown_shape()]
+        if node.op in _MERGES and any(
+            self._is_back_edge(node, _parse(text)[0]) for text in node.input
+        ):
+            shapes = [unknown_shape(), TensorShape([])]  # the other iterations are not known yet
         try:
             op = self.graph.create_operation(
                 definition, inputs, full + "/", controls, device=_device(node), output_shapes=shapes

@@ -108,6 +108,8 @@ class HostContext:
     """Whether this thread may do heavy work, rather than go back to what it was woken for."""
     spawn: Callable[[Callable[[], None]], None] = field(default=lambda work: work())
     """Calls a function that may block, elsewhere: for what a Future's callback has to do."""
+    check: Callable[[], None] = field(default=lambda: None)
+    """Raises when the step has been cancelled or has no time left: what takes long asks now and then."""
 
 
 def _arg(
@@ -230,6 +232,8 @@ class OpDef:
     control_flow: ClassVar[bool] = False
     variable_source: ClassVar[bool] = False
     implicit_state: ClassVar[bool] = False
+    step_object: ClassVar[bool] = False
+    """Whether it makes or uses an object that lives for one step (a TensorArray, a stack)."""
     NotDifferentiable: ClassVar[bool] = False
     devices: ClassVar[tuple[str, ...] | None] = None
     gpu_types: ClassVar[frozenset[DType] | None] = None

@@ -11,16 +11,9 @@ if TYPE_CHECKING:
 
 _OPS: dict[str, type[OpDef]] = {}
 
-_LOOPS = "tf.while_loop and what is built on it (map_fn, scan, dynamic_rnn) cannot run here: write the loop in Python around session.run, or unroll it"
 _FUNCTIONS = "functions cannot run here: call tf.disable_v2_behavior(), or tf.disable_control_flow_v2(), before the graph is built"
 _UNIMPLEMENTED = {
-    **dict.fromkeys(
-        ("Enter", "Exit", "NextIteration", "LoopCond", "RefEnter", "RefExit", "RefNextIteration"),
-        _LOOPS,
-    ),
-    **dict.fromkeys(
-        ("If", "StatelessIf", "While", "StatelessWhile", "Case", "For", "_If", "_While"), _FUNCTIONS
-    ),
+    **dict.fromkeys(("For", "_If", "_While"), _FUNCTIONS),
     **dict.fromkeys(
         ("PartitionedCall", "StatefulPartitionedCall", "RemoteCall", "SymbolicGradient"), _FUNCTIONS
     ),
@@ -44,8 +37,8 @@ def lookup(op_type: str) -> type[OpDef]:
     try:
         return _OPS[op_type]
     except KeyError:
-        arrays = _LOOPS if op_type.startswith(("TensorArray", "TensorList")) else ""
-        reason = _UNIMPLEMENTED.get(op_type, arrays)
+        lists = _FUNCTIONS if op_type.startswith("TensorList") else ""
+        reason = _UNIMPLEMENTED.get(op_type, lists)
         if reason:
             raise errors.UnimplementedError(None, None, f"Op type '{op_type}': {reason}.") from None
         raise errors.NotFoundError(

@@ -26,6 +26,7 @@ from flowmesh.ops.array_support import (
     with_rank_at_least,
 )
 from flowmesh.ops.constant import constant
+from flowmesh.ops.flow_context import output_context
 from flowmesh.ops.naming import name_scope
 from flowmesh.ops.shape_ops import rank as rank_tensor, shape as shape_tensor, shape_n
 
@@ -106,6 +107,8 @@ def _concat_gradient(values: Sequence[Tensor], axis: Any, grad: Any) -> list[Any
         return [grad]
     if isinstance(grad, IndexedSlices):
         return _sparse_concat_gradient(values, axis, grad)
+    if axis.op.type == "Const" and output_context(axis.op) is not output_context(grad.op):
+        axis = constant(np.array(constant_value(axis)), axis.dtype)
     at = axis % rank_tensor(values[0])
     sizes = _input_shapes(values)
     if len(values) > 16:

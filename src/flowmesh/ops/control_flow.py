@@ -5,66 +5,72 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from flowmesh.core import dtypes
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.composite import IndexedSlices, SparseTensor
 from flowmesh.graph.convert import convert_to_tensor
-from flowmesh.graph.graph import Graph, get_default_graph
+from flowmesh.graph.graph import get_default_graph
 from flowmesh.graph.op_def import OpDef
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.constant import constant
 from flowmesh.ops.control import no_op, with_dependencies
+from flowmesh.ops.flow_context import FlowContext, contains
 from flowmesh.ops.naming import name_scope
 from flowmesh.ops.stack import stack
 from flowmesh.ops.structure import assert_same, flatten, map_leaves
 from flowmesh.ops.switch_merge import merge, switch, switch_ref_or_tensor
+from flowmesh.ops.tensor_array import TensorArray, with_flow
 
 
-class CondContext:
-    """One branch of a cond while it is built: what enters from outside goes through a Switch.
+class CondContext(FlowContext):
+    """One branch of a cond while it is built: what enters from outside goes through a Switch."""
 
-    `Graph.create_operation` asks the active context for the inputs of each new node.
-    """
+    is_cond = True
 
     def __init__(self, pred: Tensor, pivot: Tensor, branch: int, name: str = "cond_text") -> None:
         graph = pred.graph
-        self.name = graph.unique_name(name)
+        super().__init__(graph, graph.unique_name(name))
         self.pred = pred
         self.pivot = pivot
         self.branch = branch
-        self.graph: Graph = graph
-        self.outer_context: Any = graph._get_control_flow_context()
-        self._values: set[Tensor] = {pred, pivot}
-        self._external: dict[Tensor, Tensor] = {pred: pred, pivot: pivot}
+        self._values = {pred, pivot}
+        self._external = {pred: pred, pivot: pivot}
         pivot.op._set_control_flow_context(self)
 
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Makes this the context of the nodes built inside."""
-        outer = self.graph._get_control_flow_context()
-        self.graph._set_control_flow_context(self)
-        try:
-            yield
-        finally:
-            self.graph._set_control_flow_context(outer)
+    @property
+    def control_pivot(self) -> Tensor:
+        """What nodes without inputs wait for."""
+        return self.pivot
+
+    @property
+    def grad_state(self) -> Any:  # type: ignore[override]
+        """What the backward loop around this branch knows of the forward loop."""
+        loop = self.while_context
+        return None if loop is None else loop.grad_state
+
+    @property
+    def back_prop(self) -> bool:
+        """Whether gradients go through the loop around this branch."""
+        loop = self.while_context
+        return True if loop is None else bool(loop.back_prop)
 
     # -- called by the graph for each new node -------------------------------------------------------
 
-    def add_op_inputs(
-        self, definition: OpDef, inputs: list[Tensor], control_inputs: list[Operation]
-    ) -> tuple[list[Tensor], list[Operation]]:
+    def admit(
+        self, definition: OpDef, inputs: list[Tensor], controls: list[Operation]
+    ) -> tuple[list[Tensor], list[Operation], Any]:
         """The inputs of a new node, those from outside switched, and its control inputs: a node without either in
         this branch waits for the branch's pivot."""
+        controls, _ = self._split_controls(controls)
         if inputs:
-            return [self.add_value(t) for t in inputs], control_inputs
-        if not any(self._holds(op) for op in control_inputs):
-            control_inputs = [*control_inputs, self.pivot.op]
-        return inputs, control_inputs
+            return [self.add_value(t) for t in inputs], controls, self
+        if not any(self._holds(op) for op in controls):
+            controls = [*controls, self.pivot.op]
+        return inputs, controls, self
 
     def op_added(self, op: Operation) -> None:
         """Notes that the outputs of a new node belong to this branch and to those around it."""
@@ -72,20 +78,13 @@ class CondContext:
         while context is not None:
             context._values.update(op.outputs)
             context = context.outer_context
-        self.graph.prevent_fetching(op)
-        if not op.inputs and self.outer_context is not None:
+        if self.outer_context is not None or op.type not in ("Exit", "RefExit"):
+            self.graph.prevent_fetching(op)
+        if self.outer_context is not None:
             self.outer_context.inner_op_added(op)
 
-    def inner_op_added(self, op: Operation) -> None:
-        """An inner branch has a new node without inputs; its pivot ties it to this branch already."""
-
     def _holds(self, op: Operation) -> bool:
-        context = op._control_flow_context
-        while context is not None:
-            if context is self:
-                return True
-            context = context.outer_context
-        return False
+        return contains(self, op._control_flow_context)
 
     # -- values from outside ---------------------------------------------------------------------------
 
@@ -143,11 +142,6 @@ class CondContext:
         self._external[tensor] = switched
         return switched
 
-    def exit_result(self, results: list[Tensor]) -> None:
-        """Makes the results known to the context outside."""
-        if self.outer_context is not None:
-            self.outer_context._values.update(results)
-
 
 def _expanded(value: Any) -> Any:
     """IndexedSlices and SparseTensors as lists of their parts."""
@@ -158,6 +152,8 @@ def _expanded(value: Any) -> Any:
             return parts if leaf.dense_shape is None else [*parts, leaf.dense_shape]
         if isinstance(leaf, SparseTensor):
             return [leaf.indices, leaf.values, leaf.dense_shape]
+        if isinstance(leaf, TensorArray):
+            return leaf.flow
         return leaf
 
     return map_leaves(expand, value)
@@ -172,6 +168,8 @@ def _repacked(structure: Any, merged: Iterator[Tensor]) -> Any:
             )
         if isinstance(leaf, SparseTensor):
             return SparseTensor(next(merged), next(merged), next(merged))
+        if isinstance(leaf, TensorArray):
+            return with_flow(leaf, next(merged))
         return next(merged)
 
     return map_leaves(build, structure)

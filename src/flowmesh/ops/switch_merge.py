@@ -16,6 +16,8 @@ from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.array_support import shape_of, with_rank
 from flowmesh.ops.fill import zeros, zeros_like
+from flowmesh.ops.flow_context import current_context, output_context
+from flowmesh.ops.loops import is_enter, next_iteration
 from flowmesh.ops.naming import name_scope
 from flowmesh.ops.shape_ops import shape_internal
 
@@ -134,14 +136,60 @@ def merge(inputs: Any, name: str | None = None) -> Any:
         return raw.Merge(tensors, name=scope)
 
 
-def _branch_of(op: Any) -> Any:
+def is_switch(op: Any) -> Any:
+    """Whether `op` is a Switch."""
+    return op.type in ("Switch", "RefSwitch")
+
+
+def is_loop_switch(op: Any) -> Any:
+    """Whether `op` is the Switch of a loop variable (rather than of a cond in a loop)."""
     context = op._control_flow_context
-    return context if context is not None and hasattr(context, "branch") else None
+    return is_switch(op) and context is not None and context.is_while and not _is_cond_switch(op)
+
+
+def _is_cond_switch(op: Any) -> Any:
+    for tensor in op.outputs:
+        for consumer in tensor._consumers:
+            context = consumer._control_flow_context
+            if is_enter(consumer):
+                context = context.outer_context
+            if context is None or not context.is_cond:
+                return False
+    return True
+
+
+def add_back_edge(merged: Tensor, value: Any, enforce_shape_invariant: Any = True) -> Tensor:
+    """Brings `value` into the next iteration, where it is the other input of the Merge `merged`. ValueError for a shape that is
+    less specific than the loop's."""
+    following = next_iteration(convert_to_tensor(value))
+    if enforce_shape_invariant and not _fits(following.shape, merged.shape):
+        source = merged.op.inputs[0].op.inputs[0]
+        raise ValueError(
+            f"Input tensor '{source.name}' enters the loop with shape {source.shape}, but has shape {following.shape} "
+            "after one iteration. To allow the shape to vary across iterations, use the `shape_invariants` argument of "
+            "tf.while_loop to specify a less-specific shape."
+        )
+    merged.op._update_input(1, following)
+    return following
+
+
+def _fits(shape: TensorShape, wanted: TensorShape) -> Any:
+    """Whether `shape` is at least as specific as `wanted`, and has the same sizes."""
+    if wanted.key is None:
+        return True
+    if shape.key is None or len(shape.key) != len(wanted.key):
+        return False
+    return all(w is None or w == s for s, w in zip(shape.key, wanted.key))
+
+
+shape_fits = _fits
 
 
 def _switch_gradient(op: Any, grads: Any) -> Any:
-    context = _branch_of(op)
-    if context is not None:
+    context = op._control_flow_context
+    if context is not None and context.is_while:
+        return _loop_switch_gradient(op, grads)
+    if context is not None and context.is_cond:
         if grads[1 - context.branch] is None:
             if op.inputs[0].dtype == resource:
                 taken = grads[context.branch]
@@ -154,10 +202,31 @@ def _switch_gradient(op: Any, grads: Any) -> Any:
     return merge([false_grad, true_grad])[0], None
 
 
+def _loop_switch_gradient(op: Any, grads: Any) -> Any:
+    """A Switch of a loop is met twice. First from its Exit: a Merge is made; then from the body: the Merge gets its other input."""
+    state = current_context().grad_state
+    merged = state.switch_map.get(op)
+    if merged is not None:
+        if grads[1] is not None:
+            add_back_edge(merged, grads[1], enforce_shape_invariant=False)
+        return None, None
+    if grads[0] is None:
+        return None, None
+    merged = merge([grads[0], grads[0]], name="b_switch")[0]
+    state.switch_map[op] = merged
+    return merged, None
+
+
 def _merge_gradient(op: Any, grad: Any) -> Any:
-    context = _branch_of(op.inputs[0].op)
-    if context is not None:
-        return list(switch_ref_or_tensor(grad, context.pred, name="cond_grad"))
+    context = output_context(op.inputs[0].op)
+    if context is not None and context.is_while:
+        return list(switch_ref_or_tensor(grad, current_context().pivot))
+    if context is not None and context.is_cond:
+        backward = current_context()
+        pred = context.pred
+        if backward is not None and backward.grad_state is not None:
+            pred = backward.grad_state.real_predicate(pred)
+        return list(switch_ref_or_tensor(grad, pred, name="cond_grad"))
     taken = [raw.Equal(op.outputs[1], i) for i in range(len(op.inputs))]
     return [switch(grad, t)[1] for t in taken]
 
@@ -165,10 +234,12 @@ def _merge_gradient(op: Any, grad: Any) -> Any:
 def zeros_for_gradient(op: Any, index: int) -> Tensor:
     """A zero gradient for an output of `op` that nothing depends on; alive where the output's branch is not taken."""
     value = op.outputs[index]
-    if op.type not in ("Switch", "RefSwitch"):
+    context = op._control_flow_context
+    if not is_switch(op):
+        if value.dtype == resource:
+            return zeros(raw.VariableShape(value))
         return zeros_like(value, optimize=False)
-    context = _branch_of(op)
-    if context is None:
+    if context is None or not context.is_cond:
         return zeros_like(value, optimize=False)
     other = switch(op.inputs[0], context.pred)[1 - context.branch]
     pivot = raw.Identity(other)

@@ -108,7 +108,7 @@ class _Clusterer:
             bits = 0
             for p in self._preds[op]:
                 bits |= waits[p]
-            if self._kinds[op] in (Kind.RECV, Kind.HOST):
+            if self._kinds[op] in (Kind.RECV, Kind.HOST, Kind.LOOP):
                 blocking[op] = 1 << len(blocking)
                 bits |= blocking[op]
             waits[op] = bits
@@ -118,7 +118,7 @@ class _Clusterer:
         """Rule 3: the bits that an op may come to wait for, which is what all effects behind it wait for anyway."""
         allowed = dict.fromkeys(self._ops, _ALL)
         for op in reversed(self._ops):
-            if self._kinds[op] in (Kind.SEND, Kind.HOST) or op_traits.writes_state(op):
+            if self._kinds[op] in (Kind.SEND, Kind.HOST, Kind.LOOP) or op_traits.writes_state(op):
                 allowed[op] &= self._waits[op]
             for p in self._preds[op]:
                 allowed[p] &= allowed[op]
@@ -128,7 +128,7 @@ class _Clusterer:
         """Rule 4: ops whose values cannot be known while a program that holds them is traced."""
         volatile: set[Operation] = set()
         for op in self._ops:
-            if self._kinds[op] is not Kind.COMPUTE or op.type in op_traits.SHAPE_OPS:
+            if self._kinds[op] is not Kind.COMPUTE or op.type in op_traits.KNOWN_WHEN_TRACED:
                 continue
             definition = op.definition
             if (

@@ -4,7 +4,8 @@ Rules
   1. An op is alive when all its inputs and control inputs are. An output of a Switch is alive when the predicate selects it.
   2. A Merge is alive when one of its inputs is: of two inputs that differ only in the branch of one predicate, that is
      when what they have in common holds.
-  3. What a receive depends on in the part it comes from is told by its attr `_condition`; masters other than ours do not
+  3. A loop is alive when what enters it is: its Merges are alive with their Enters, and an Exit forgets whether the loop goes on.
+  4. What a receive depends on in the part it comes from is told by its attr `_condition`; masters other than ours do not
      tell, then each receive is a condition of its own (`doubt_receives`).
 Precondition: ops in topological order.
 Postcondition: ops with equal conditions are alive or dead together.
@@ -17,13 +18,12 @@ from typing import TypeAlias
 
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
+from flowmesh.passes.frames import EXITS, MERGES, SWITCHES, is_back_edge
 
 Literal: TypeAlias = tuple[str, int]
 """A predicate by name, and which way it goes."""
 Condition: TypeAlias = frozenset[Literal]
 
-SWITCHES = frozenset({"Switch", "RefSwitch"})
-MERGES = frozenset({"Merge", "RefMerge"})
 RECEIVES = frozenset({"_Recv", "_HostRecv"})
 ALWAYS: Condition = frozenset()
 
@@ -31,13 +31,18 @@ ALWAYS: Condition = frozenset()
 def find_conditions(ops: Iterable[Operation]) -> dict[Operation, Condition]:
     """The condition of each op."""
     found: dict[Operation, Condition] = {}
+    ops = list(ops)
+    loop_conds = {op.outputs[0].name for op in ops if op.type == "LoopCond"}
     for op in ops:
         told = op.extra_attrs.get("_condition")
         own = ALWAYS if told is None else decode(told)
         control = own.union(*(found.get(c, ALWAYS) for c in op._control_inputs))
         parts = [tensor_condition(t, found) for t in op.inputs]
         if op.type in MERGES:
-            found[op] = control | _either(op, parts)
+            first = [p for p, t in zip(parts, op.inputs) if not is_back_edge(op, t.op)]
+            found[op] = control | _either(op, first)
+        elif op.type in EXITS:
+            found[op] = frozenset(c for c in control.union(*parts) if c[0] not in loop_conds)
         else:
             found[op] = control.union(*parts)
     return found

@@ -16,7 +16,8 @@ Rules
      own device that takes it takes the ref itself, and so sees the updates that it comes after, as in TensorFlow, where
      both share one buffer.
   7. A part has the functions in its library that its ops need.
-  8. A receive carries the condition under which its value is alive in attr `_condition`.
+  8. Loops lie in one part as a whole (see `place_loops.py`); their back edges are made last.
+  9. A receive carries the condition under which its value is alive in attr `_condition`.
 Precondition: `ops` are pruned for `feeds`, in topological order, and all placed.
 Postcondition: no edge leaves a part; a part's ops are created in topological order.
 """
@@ -37,6 +38,7 @@ from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 from flowmesh.passes import conditions
+from flowmesh.passes.frames import SWITCHES, is_back_edge
 
 _FROM_KNOWN = frozenset({"Cast", "ConcatV2", "Pack", "StridedSlice"})
 _EMPTY = TensorShape([0])
@@ -92,12 +94,14 @@ class _Partitioner:
         self._conditions: dict[Operation, conditions.Condition] = {}
 
     def run(self, ops: Sequence[Operation], fetches: Iterable[Tensor]) -> dict[str, Graph]:
-        if any(op.type in conditions.SWITCHES for op in ops):
+        if any(op.type in SWITCHES for op in ops):
             self._conditions = conditions.find_conditions(ops)
         self._foreign = any(op.graph.foreign for op in ops[:1])
         self._awaited = {control for op in ops for control in op._control_inputs}
         for op in ops:
             self._copy(op)
+        for op in ops:
+            self._close_loop(op)
         for tensor in dict.fromkeys(fetches):
             self._fetch(tensor)
         if ops and ops[0].graph.functions:
@@ -116,7 +120,12 @@ class _Partitioner:
         device = self._placement[op]
         part = self._key(device)
         before = tuple(c for c in op._control_inputs if c not in self._fed_ops)
-        inputs = [self._input(tensor, part, device, before) for tensor in op.inputs]
+        inputs = [
+            self._input(
+                op.inputs[0] if is_back_edge(op, tensor.op) else tensor, part, device, before
+            )
+            for tensor in op.inputs
+        ]
         last = op.type == "NoOp" and op not in self._awaited and not self._deferred
         controls = [
             self._control(control, part, device)
@@ -135,6 +144,13 @@ class _Partitioner:
         copy.device = device
         copy._frames = op._frames
         self._copies[op] = copy
+
+    def _close_loop(self, op: Operation) -> None:
+        """Gives a Merge the input that comes from the iteration before, which was not there when the Merge was copied."""
+        for index, tensor in enumerate(op.inputs):
+            if is_back_edge(op, tensor.op):
+                following = self._copies[tensor.op].outputs[tensor.value_index]
+                self._copies[op]._update_input(index, following)
 
     def _input(
         self, tensor: Tensor, part: str, device: str, before: tuple[Operation, ...]

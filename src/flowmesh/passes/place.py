@@ -5,7 +5,8 @@ Rules, for each colocation group (see `colocation.py`)
   2. Candidates are ordered: GPU before CPU, then devices of the default task, then by name. The first one is taken.
   3. Heuristics: an op without inputs and with one output goes where its consumers are, if they are all in one
      place; Shape, Size and Rank go where their input is. Both only to candidates.
-  4. Without candidates: an error that names the op, what it asked for, what there is and the user's line; with
+  4. A loop is on one task (see `place_loops.py`).
+  5. Without candidates: an error that names the op, what it asked for, what there is and the user's line; with
      `allow_soft_placement` device type and index are left out of what was asked for, and only then is it an error.
 Precondition: `ops` are in topological order and each device is listed once.
 Postcondition: every op is mapped to the full name of a listed device; a group has one device.
@@ -21,6 +22,7 @@ from flowmesh.core.device_spec import DeviceSpec
 from flowmesh.core.dtypes import DType
 from flowmesh.graph.operation import Operation
 from flowmesh.passes.colocation import Colocation, Group
+from flowmesh.passes.place_loops import keep_loops_whole
 
 _METADATA = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 _PRIORITY = ("GPU", "CPU")
@@ -126,6 +128,7 @@ class _Placer:
                 candidates = self._devices_of(group, op)
                 group.assigned = _consumers_device(op, placed, candidates) or candidates[0]
             placed[op] = group.assigned
+        keep_loops_whole(ops, placed, self._colocation, [d.name for d in self._devices])
         return {op: placed[op] for op in ops}
 
     def _devices_of(self, group: Group, op: Operation) -> list[str]:

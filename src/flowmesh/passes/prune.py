@@ -6,6 +6,7 @@ Rules
   2. A fed tensor has a value already: what only it depends on is not needed. A control edge from an op with a
      fed output counts as satisfied, and does not make the op needed.
   3. Of two ops that could both come next, the one created first does.
+  4. The edges that close loops (NextIteration to Merge) make an op needed, but do not count for the order.
 Precondition: all fetches, targets and feeds belong to `graph`.
 Postcondition: every op of the result stands after all ops of the result that it depends on.
 """
@@ -19,6 +20,7 @@ from flowmesh.core import errors
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
+from flowmesh.passes.frames import is_back_edge
 
 
 def prune(
@@ -76,7 +78,9 @@ def _sorted(
     waiting: dict[Operation, int] = {}
     successors: dict[Operation, list[Operation]] = {op: [] for op in needed}
     for op in needed:
-        before = {d for d in dependencies(op, fed, fed_ops) if d in needed}
+        before = {
+            d for d in dependencies(op, fed, fed_ops) if d in needed and not is_back_edge(op, d)
+        }
         waiting[op] = len(before)
         for dependency in before:
             successors[dependency].append(op)

@@ -27,7 +27,7 @@ from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 from flowmesh.passes import op_traits
-from flowmesh.passes.conditions import MERGES, SWITCHES
+from flowmesh.passes.frames import FRAME_OPS, MERGES, SWITCHES
 from flowmesh.passes.op_traits import Kind
 
 MAX_FOLDED = 4096
@@ -188,6 +188,8 @@ def _is_pure(op: Operation) -> bool:
     """Whether running the op does nothing but compute arrays from arrays (or an error)."""
     definition = op.definition
     if definition.stateful or definition.host or definition.implicit_state or not op.outputs:
+        return False
+    if op.type in FRAME_OPS:
         return False
     if op_traits.kind_of(op) not in (Kind.COMPUTE, Kind.NUMPY, Kind.CONSTANT):
         return False

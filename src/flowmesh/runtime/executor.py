@@ -20,6 +20,7 @@ import numpy as np
 from flowmesh.core import errors
 from flowmesh.core.errors import OpError
 from flowmesh.graph.graph import Graph
+from flowmesh.passes.loops import raise_loops
 from flowmesh.passes.op_traits import Kind
 from flowmesh.resources.manager import ResourceManager
 from flowmesh.resources.variable import Variable
@@ -30,6 +31,7 @@ from flowmesh.runtime.device import Device
 from flowmesh.runtime.failures import annotate
 from flowmesh.runtime.functions import FunctionLibrary
 from flowmesh.runtime.host_ops import HostRunner, VariableSource
+from flowmesh.runtime.loop_runner import LoopRunner
 from flowmesh.runtime.numpy_exec import label
 from flowmesh.runtime.pool import WorkPool, shared_pool, slow_pool
 from flowmesh.runtime.queue_failures import tell_queues
@@ -69,7 +71,7 @@ class Executable:
         """
         self.resources = resources
         self.session_state = session_state or SessionState()
-        self.schedule = make_schedule(part)
+        self.schedule = make_schedule(raise_loops(part))
         self.functions: FunctionLibrary | None = None
         """The functions that ops of the part call."""
         if part.functions:
@@ -79,7 +81,7 @@ class Executable:
                     body, self._devices.values(), resources, None, config, files=files, log=log
                 ),
             )
-        self._files, self._log = files, log
+        self._files, self._log, self._config = files, log, config
         self._devices = {d.name: d for d in devices}
         self._mode = _execution_mode(config)
         threads = int(config.inter_op_parallelism_threads) if config is not None else 0
@@ -87,20 +89,11 @@ class Executable:
         self.sources = [(slot, VariableSource(op, resources)) for slot, op in self.schedule.sources]
         self.clusters: dict[int, ClusterRunner] = {}
         self.hosts: dict[int, HostRunner] = {}
+        self.loops: dict[int, LoopRunner] = {}
         self.slow: set[int] = set()
         """Units that may take long or block."""
         for task in self.schedule.tasks:
-            device = self._device(task)
-            if task.program is not None:
-                traceable, label = task.kind is Kind.COMPUTE, f"cluster_{task.index}"
-                runner = ClusterRunner(task.program, device, self._mode, traceable, label)
-                self.clusters[task.index] = runner
-                if any(op.definition.slow for op in task.program.ops):
-                    self.slow.add(task.index)
-            elif task.kind is Kind.HOST:
-                self.hosts[task.index] = self._host(task)
-                if task.op.definition.slow:
-                    self.slow.add(task.index)
+            self._add(task)
         self.shared = _shared_arguments(self.schedule, self.clusters)
         """The slots of fed values that several clusters read."""
 
@@ -114,8 +107,48 @@ class Executable:
         other = copy.copy(self)
         other.session_state = session_state
         other.clusters = {i: runner.fresh() for i, runner in self.clusters.items()}
+        other.loops = {i: other._loop(self.schedule.tasks[i]) for i in self.loops}
         other.hosts = {i: other._host(self.schedule.tasks[i]) for i in self.hosts}
         return other
+
+    def _add(self, task: Task) -> None:
+        """Makes what runs a unit."""
+        device = self._device(task)
+        if task.program is not None:
+            label = f"cluster_{task.index}"
+            self.clusters[task.index] = ClusterRunner(
+                task.program, device, self._mode, task.traceable, label
+            )
+            if any(op.definition.slow for op in task.program.ops):
+                self.slow.add(task.index)
+        elif task.kind is Kind.LOOP:
+            self.loops[task.index] = self._loop(task)
+        elif task.kind is Kind.HOST:
+            self.hosts[task.index] = self._host(task)
+            if task.op.definition.slow:
+                self.slow.add(task.index)
+
+    def _loop(self, task: Task) -> LoopRunner:
+        def make(graph: Graph) -> Executable:
+            return Executable(
+                graph,
+                self._devices.values(),
+                self.resources,
+                self.session_state,
+                self._config,
+                files=self._files,
+                log=self._log,
+            )
+
+        return LoopRunner(
+            task.op,
+            self._device(task),
+            self._mode,
+            self.session_state,
+            f"loop_{task.index}",
+            make,
+            task.reads_refs,
+        )
 
     def _host(self, task: Task) -> HostRunner:
         return HostRunner(
@@ -364,10 +397,11 @@ class _Run:
         self._hand_over(heavy)
 
     def _is_heavy(self, number: int, at_home: bool) -> bool:
-        runner = self._executable.clusters.get(number)
+        executable = self._executable
+        runner = executable.clusters.get(number)
         if runner is not None and (runner.work >= HEAVY or (not at_home and runner.may_compile)):
             return True
-        return number in self._executable.slow
+        return number in executable.slow or number in executable.loops
 
     def _hand_over(self, numbers: Sequence[int]) -> None:
         for number in numbers:
@@ -406,6 +440,8 @@ class _Run:
             return runner.run(inputs, self._executable.session_state, self._step.trace)
         if kind is Kind.HOST:
             return self._executable.hosts[task.index].run(inputs, self._step)
+        if kind is Kind.LOOP:
+            return self._executable.loops[task.index].run(inputs, self._step)
         if kind is Kind.SEND:
             return self._send(task, inputs[0])
         if kind is Kind.RECV:
@@ -477,6 +513,8 @@ class _Run:
                 if is_dead:
                     return self._skip(task)
                 outputs: Sequence[Any] = (value,)
+            elif task.kind is Kind.LOOP:
+                outputs = value
             else:
                 outputs = self._executable.hosts[task.index].outputs(value)
         except Exception as exc:

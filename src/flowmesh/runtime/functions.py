@@ -21,6 +21,7 @@ from flowmesh.graph.function import Function, named_functions
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
+from flowmesh.passes.frames import is_back_edge
 from flowmesh.passes.prune import prune
 from flowmesh.passes.simplify import simplify
 from flowmesh.runtime.cost import HEAVY
@@ -104,7 +105,9 @@ class PreparedFunction:
         self._executable = executable
         self._feeds = [str(i) for i in range(len(function.inputs))]
         self._fetches = [str(i) for i in range(len(function.outputs))]
-        self.keeps_state = any(runner.program.implicit for runner in executable.clusters.values())
+        self.keeps_state = any(
+            runner.program.implicit for runner in executable.clusters.values()
+        ) or any(runner.keeps_state for runner in executable.loops.values())
         self._shared = None if self.keeps_state else self._make(executable)
 
     @property
@@ -215,13 +218,21 @@ def body_part(
     for op in prune(body.graph, body.outputs, _effects(function), body.inputs):
         controls = [made[c] for c in op._control_inputs if c in made]
         copy = part.create_operation(
-            op.definition, [copies[t] for t in op.inputs], op.name + "/", controls, device
+            op.definition,
+            [copies[op.inputs[0] if is_back_edge(op, t.op) else t] for t in op.inputs],
+            op.name + "/",
+            controls,
+            device,
         )
         copy.device = device
         copy.extra_attrs = {k: v for k, v in op.extra_attrs.items() if k != "_class"}
         copy._frames = op._frames
         made[op] = copy
         copies.update(zip(op.outputs, copy.outputs))
+    for op, copy in made.items():
+        for index, tensor in enumerate(op.inputs):
+            if is_back_edge(op, tensor.op):
+                copy._update_input(index, copies[tensor])
     for index, tensor in enumerate(body.outputs):
         value = copies[tensor]
         add("_Retval", {"T": value.dtype.base_dtype, "index": index}, [value], "result")

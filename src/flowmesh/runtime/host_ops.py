@@ -12,6 +12,7 @@ from flowmesh.graph.op_def import HostContext
 from flowmesh.graph.operation import Operation
 from flowmesh.resources.manager import ResourceManager
 from flowmesh.resources.variable import Variable
+from flowmesh.runtime.interruption import check_step
 from flowmesh.runtime.numpy_exec import label
 from flowmesh.runtime.pool import slow_pool
 from flowmesh.runtime.schedule import Task
@@ -115,6 +116,7 @@ class HostRunner:
             session=self._session,
             at_home=step.at_home,
             spawn=slow_pool().submit,
+            check=lambda: check_step(step),
         )
         if trace is None:
             result = self._run(context, *values)  # type: ignore[misc]

@@ -7,14 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from flowmesh.graph.op_def import DEAD
 from flowmesh.ops.target import tracing_for
-from flowmesh.runtime import in_place
+from flowmesh.passes.frames import MERGES
+from flowmesh.runtime import in_place, interruption
 from flowmesh.runtime.cost import measured_work
 from flowmesh.runtime.device import Device, load_jax
 from flowmesh.runtime.failures import NodeFailure
-from flowmesh.runtime.program import Instruction, Program, invoke
+from flowmesh.runtime.program import Instruction, LoopProgram, Nested, Program, invoke
 from flowmesh.runtime.trace import TraceCollector
 from flowmesh.runtime.values import as_output, to_host
+
+_CHECKED = 64
+"""After so many rounds a loop asks whether its step still wants it."""
 
 
 def interpret(
@@ -30,17 +35,21 @@ def interpret(
 
     `registers` hold inputs (arrays of any kind) and cells; afterwards they hold the outputs. Raises NodeFailure.
     """
-    for i in range(len(program.inputs)):
-        if i not in program.handles:
-            registers[i] = to_host(registers[i])
-    for position, state in enumerate(implicit):
-        implicit[position] = to_host(state)
+    _fetch_inputs(program, registers, implicit)
+    total = 0
 
     def call(instruction: Instruction, arguments: list[Any]) -> Any:
+        nonlocal total
         if not instruction.plain:
             for i, argument in enumerate(arguments):
                 arguments[i] = to_host(argument)
             argument = None  # a reference would keep its memory from being written to
+        if instruction.loop is not None:
+            rounds = _Rounds(instruction.loop, implicit, call_inside)
+            result = rounds.run(arguments)
+            if measure:
+                total += rounds.count * rounds.work
+            return result
         if instruction.in_place and not device.is_accelerator:
             updated = _in_place(instruction, arguments, registers)
             if updated is not None:
@@ -49,7 +58,11 @@ def interpret(
             return _eager(instruction, arguments, implicit, device)
         return invoke(instruction, np, arguments, implicit)
 
-    total = 0
+    def call_inside(instruction: Instruction, arguments: list[Any]) -> Any:
+        """A kernel in a loop, where registers are others."""
+        if instruction.in_place:
+            return invoke(instruction, np, [to_host(a) for a in arguments], implicit)
+        return call(instruction, arguments)
 
     def observe(instruction: Instruction, arguments: list[Any], outputs: Sequence[Any]) -> None:
         nonlocal total
@@ -65,6 +78,15 @@ def interpret(
         else:
             program.evaluate(registers, implicit, call, observe)
     return total
+
+
+def _fetch_inputs(program: Program, registers: list[Any], implicit: list[Any]) -> None:
+    """Has NumPy's arrays in the registers of the inputs, and for the implicit states."""
+    for i in range(len(program.inputs)):
+        if i not in program.handles:
+            registers[i] = to_host(registers[i])
+    for position, state in enumerate(implicit):
+        implicit[position] = to_host(state)
 
 
 def _in_place(instruction: Instruction, arguments: list[Any], registers: list[Any]) -> Any:
@@ -88,6 +110,84 @@ def _in_place(instruction: Instruction, arguments: list[Any], registers: list[An
             cell.value = cell.variable.value
         raise
     return tuple(new) if len(new) > 1 else new[0]
+
+
+class _Rounds:
+    """One run of a loop."""
+
+    def __init__(self, loop: LoopProgram, implicit: list[Any], call: Any) -> None:
+        """`call` runs one kernel."""
+        self._loop = loop
+        self._implicit = implicit
+        self._call = call
+        self.count = 0
+        """How often it went round."""
+        self.work = loop.cond.program.static_work + loop.body.program.static_work
+        """What one round takes."""
+
+    def run(self, arguments: list[Any]) -> tuple[Any, ...]:
+        """The outputs of the loop."""
+        loop = self._loop
+        number = loop.loop.variables
+        values = list(arguments)
+        piece = loop.piece
+        while True:
+            (goes_on,) = self._evaluate(loop.cond, values)
+            if not goes_on or (piece and self.count >= piece):
+                break
+            following = self._evaluate(loop.body, values)
+            if not self.count:
+                self._measure(following)
+            values[:number] = following
+            self.count += 1
+            if not self.count % _CHECKED:
+                interruption.check()
+        return loop.outcome(values[:number], np.asarray(bool(goes_on)))
+
+    def _evaluate(self, nested: Nested, values: list[Any]) -> list[Any]:
+        registers = nested.registers(values)
+        if nested.program.may_die:
+            _branching(nested, registers, self._implicit, self._call)
+        else:
+            _fast(nested.program, registers, self._implicit, self._call)
+        return nested.results(registers, values)
+
+    def _measure(self, values: list[Any]) -> None:
+        """Takes what is handed on for the size of what is worked on, where static shapes do not tell."""
+        moved = sum(getattr(v, "size", 0) for v in values)
+        self.work = max(self.work, moved)
+
+
+def _branching(nested: Nested, registers: list[Any], implicit: list[Any], call: Any) -> None:
+    """Runs a program with branches: what takes a dead value is dead."""
+    program = nested.program
+    skipped = [False] * len(program.instructions)
+    instruction = None
+    try:
+        for number, instruction in enumerate(program.instructions):
+            gates = nested.gates[number]
+            merges = instruction.op.type in MERGES
+            values = [registers[r] for r in instruction.sources]
+            dead = any(skipped[g] for g in gates) or (
+                all(v is DEAD for v in values) if merges else any(v is DEAD for v in values)
+            )
+            if dead:
+                skipped[number] = True
+                for register in instruction.outputs:
+                    registers[register] = DEAD
+                for target, _ in instruction.aliases:
+                    registers[target] = DEAD
+                continue
+            if merges:
+                arguments = [v if v is DEAD else to_host(v) for v in values]
+            else:
+                arguments = instruction.arguments(registers)
+            instruction.store(registers, implicit, call(instruction, arguments))
+    except NodeFailure:
+        raise
+    except Exception as exc:
+        assert instruction is not None
+        raise NodeFailure(instruction.op, exc) from exc
 
 
 def interpret_plain(program: Program, inputs: Sequence[Any]) -> list[Any]:
@@ -132,6 +232,8 @@ def _fast(program: Program, registers: list[Any], implicit: list[Any], call: Any
                 instruction.store(registers, implicit, result)
             for register in instruction.drops:
                 registers[register] = None
+    except NodeFailure:
+        raise
     except Exception as exc:
         assert instruction is not None
         raise NodeFailure(instruction.op, exc) from exc

@@ -12,16 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core import dtypes
+from flowmesh.core import dtypes, errors
+from flowmesh.graph.graph import Graph
 from flowmesh.graph.growth import check_traced
-from flowmesh.graph.op_def import ArgDef
+from flowmesh.graph.op_def import DEAD, ArgDef
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 from flowmesh.passes import op_traits
+from flowmesh.passes.frames import SWITCHES
+from flowmesh.passes.loop_counters import iterations
+from flowmesh.passes.loop_op import is_loop, loop_of, nested_ops
+from flowmesh.passes.prune import topological_order
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime.cost import CONTRACTIONS, static_work
 from flowmesh.runtime.failures import NodeFailure
-from flowmesh.runtime.values import as_output
+from flowmesh.runtime.values import as_output, freeze
+
+_GUESS = 10
+"""Iterations of a loop of which nothing is known."""
 
 
 class Mode(IntEnum):
@@ -34,6 +42,8 @@ class Mode(IntEnum):
     """Nothing: the variable is overwritten."""
     OBJECT = 3
     """The resource itself."""
+    CELL = 4
+    """What is in the register, for a loop to hand on."""
 
 
 class Cell:
@@ -69,6 +79,7 @@ class Instruction:
         "in_place",
         "inputs",
         "list_outputs",
+        "loop",
         "needs_static",
         "op",
         "outputs",
@@ -79,14 +90,22 @@ class Instruction:
         "written_positions",
     )
 
-    def __init__(self, op: Operation, registers: dict[Tensor, int], implicit: int) -> None:
+    def __init__(
+        self,
+        op: Operation,
+        registers: dict[Tensor, int],
+        implicit: int,
+        loop: LoopProgram | None = None,
+    ) -> None:
         definition = op.definition
         wanted = definition.flat_input_args()
         self.op = op
-        self.compute: Callable[..., Any] = definition.compute
+        self.compute: Callable[..., Any] = _KERNELS.get(op.type, definition.compute)
         self.implicit = implicit
+        self.loop = loop
         self.inputs = tuple(
-            (registers[tensor], _mode(tensor, arg)) for tensor, arg in zip(op.inputs, wanted)
+            (registers[tensor], _mode(tensor, arg) if loop is None else _handed_on(tensor, arg))
+            for tensor, arg in zip(op.inputs, wanted)
         )
         self.plain = all(mode is Mode.VALUE for _, mode in self.inputs)
         self.grouped = any(arg.is_list for arg in definition.input_args)
@@ -107,7 +126,9 @@ class Instruction:
         self.dtypes: tuple[dtypes.DType, ...] = ()
         self.aliases: tuple[tuple[int, int], ...] = ()
         self.drops: tuple[int, ...] = ()
-        self.needs_static = frozenset(op_traits.static_input_indices(op))
+        self.needs_static = frozenset(
+            op_traits.static_input_indices(op) if loop is None else loop.static
+        )
         self._bind_outputs(registers)
         self.simple = self._is_simple()
         self.in_place = (
@@ -147,6 +168,7 @@ class Instruction:
             self.plain
             and not self.grouped
             and self.implicit < 0
+            and self.loop is None
             and not self.writes
             and not self.aliases
             and self.list_outputs == (False,)
@@ -234,6 +256,39 @@ def _mode(tensor: Tensor, arg: ArgDef) -> Mode:
     return Mode.READ if tensor.dtype._is_ref_dtype else Mode.VALUE
 
 
+def _handed_on(tensor: Tensor, arg: ArgDef) -> Mode:
+    """How a loop takes an input."""
+    return Mode.CELL if arg.ref or tensor.dtype == dtypes.resource else _mode(tensor, arg)
+
+
+def _switch(xp: Any, data: Any, pred: Any) -> tuple[Any, Any]:
+    """The two sides of a Switch in a program that is run by NumPy."""
+    return (DEAD, data) if pred else (data, DEAD)
+
+
+def _merge(xp: Any, inputs: Sequence[Any]) -> tuple[Any, Any]:
+    """The one that is alive, and which one it is."""
+    for number, value in enumerate(inputs):
+        if value is not DEAD:
+            return value, np.asarray(number, np.int32)
+    raise AssertionError("a Merge of dead values is skipped")
+
+
+_KERNELS: dict[str, Callable[..., Any]] = {
+    "Switch": _switch,
+    "RefSwitch": _switch,
+    "Merge": _merge,
+    "RefMerge": _merge,
+}
+
+
+def _instruction(
+    op: Operation, registers: dict[Tensor, int], numbers: dict[Operation, int]
+) -> Instruction:
+    loop = LoopProgram(op, numbers) if is_loop(op) else None
+    return Instruction(op, registers, numbers.get(op, -1), loop)
+
+
 class Program:
     """The instructions of a cluster, its inputs, outputs and state.
 
@@ -246,7 +301,9 @@ class Program:
         ops: Sequence[Operation],
         constants: dict[Tensor, Any],
         wanted: Collection[Tensor],
+        numbers: dict[Operation, int] | None = None,
     ) -> None:
+        """`numbers`: in a loop, which implicit states of the program around it belong to which ops."""
         self.ops = tuple(ops)
         inside = set(ops)
         registers: dict[Tensor, int] = {}
@@ -264,21 +321,28 @@ class Program:
             for tensor in op.outputs:
                 registers[tensor] = len(registers)
         self.size = len(registers)
-        self.implicit = [op for op in ops if op.definition.implicit_state]
-        numbers = {op: i for i, op in enumerate(self.implicit)}
-        self.instructions = [Instruction(op, registers, numbers.get(op, -1)) for op in ops]
+        self.registers = registers
+        self.implicit = [op for op in with_nested(ops) if op.definition.implicit_state]
+        if numbers is None:
+            numbers = {op: i for i, op in enumerate(self.implicit)}
+        self.instructions = [_instruction(op, registers, numbers) for op in ops]
+        self.may_die = any(op.type in SWITCHES for op in ops)
+        """Whether it has branches, of which one is skipped."""
         self.outputs = [t for op in ops for t in op.outputs if t in wanted]
         self.output_registers = [registers[t] for t in self.outputs]
         self.handles = self._find_handles()
         self.read_inputs, self.written_inputs = self._find_accesses()
         self.writes = bool(self.written_inputs)
-        self.xla_only = any(op.definition.xla_only for op in ops)
-        self.static_work = sum(static_work(op) for op in ops)
+        every = with_nested(ops)
+        self.xla_only = any(op.definition.xla_only for op in every)
+        self.static_work: int = sum(
+            static_work(i.op) if i.loop is None else i.loop.static_work for i in self.instructions
+        )
         self.static_inputs, self.folded = self._find_static()
         self._find_drops()
         self.is_plain = not self.handles and all(i.simple for i in self.instructions)
         """Whether it has nothing but NumPy kernels of values: no state, no lists."""
-        self.multiplies = any(op.type in CONTRACTIONS for op in self.ops)
+        self.multiplies = any(op.type in CONTRACTIONS for op in every)
         """Whether it has matrix products."""
         self.fixed = all(
             t.shape.is_fully_defined() for i, t in enumerate(self.inputs) if i not in self.handles
@@ -302,9 +366,16 @@ class Program:
         reads: set[int] = set()
         writes: set[int] = set()
         for instruction in self.instructions:
-            for register, mode in instruction.inputs:
-                if mode is Mode.READ and register in origin:
+            for at, (register, mode) in enumerate(instruction.inputs):
+                if register not in origin:
+                    continue
+                if mode is Mode.READ:
                     reads.add(origin[register])
+                elif instruction.loop is not None:
+                    if at in instruction.loop.reads:
+                        reads.add(origin[register])
+                    if at in instruction.loop.writes:
+                        writes.add(origin[register])
             writes.update(origin[r] for r in instruction.writes if r in origin)
             for target, source in instruction.aliases:
                 if source in origin:
@@ -317,15 +388,14 @@ class Program:
         positions = {t: i for i, t in enumerate(self.inputs)}
         found: set[int] = set()
         folded: set[Operation] = set()
-        stack = [op.inputs[i] for op in self.ops for i in op_traits.static_input_indices(op)]
+        stack = [i.op.inputs[k] for i in self.instructions for k in sorted(i.needs_static)]
         while stack:
             tensor = stack.pop()
             if tensor in positions:
                 found.add(positions[tensor])
             elif tensor.op in inside and tensor.op not in folded:
                 folded.add(tensor.op)
-                if tensor.op.type not in op_traits.SHAPE_OPS:
-                    stack.extend(tensor.op.inputs)
+                stack.extend(op_traits.static_sources(tensor.op))
         return frozenset(found), frozenset(folded)
 
     def _find_drops(self) -> None:
@@ -377,3 +447,145 @@ def invoke(instruction: Instruction, xp: Any, arguments: list[Any], implicit: li
     if xp is not np:
         check_traced(result)
     return result
+
+
+class LoopProgram:
+    """A loop in a program: its condition and its body as programs, in terms of the loop's arguments (variables, then invariants)."""
+
+    def __init__(self, op: Operation, numbers: dict[Operation, int]) -> None:
+        """`numbers`: the implicit states of the program around it, by op."""
+        loop = loop_of(op)
+        self.op = op
+        self.loop = loop
+        self.piece = op.definition.attrs.get("piece", 0)
+        """After how many iterations it stops to be gone on with, 0 when it does not."""
+        self.cond = Nested(loop.cond, numbers)
+        self.body = Nested(loop.body, numbers)
+        self.implicit = [numbers[o] for o in nested_ops(op) if o.definition.implicit_state]
+        known = set(op_traits.static_input_indices(op)) | self.cond.static | self.body.static
+        self.static: list[int] = sorted(i for i in known if i < len(op.inputs))
+        """The arguments that must be known when it is traced."""
+        self.reads = self.cond.reads | self.body.reads
+        self.writes = self.cond.writes | self.body.writes
+        rounds = self.piece or expected_iterations(op)
+        self.static_work: int = rounds * (
+            self.cond.program.static_work + self.body.program.static_work
+        )
+
+    def outcome(self, variables: Sequence[Any], goes_on: Any) -> tuple[Any, ...]:
+        """The outputs, from the last values of the variables."""
+        if self.piece:
+            return (*variables, goes_on)
+        return tuple(variables[i] for i in self.loop.results)
+
+
+class Nested:
+    """A graph of a loop as a program."""
+
+    def __init__(self, graph: Graph, numbers: dict[Operation, int]) -> None:
+        constants: dict[Tensor, Any] = {}
+        arguments: dict[Tensor, int] = {}
+        results: list[tuple[int, Tensor]] = []
+        ops: list[Operation] = []
+        for op in topological_order(graph.get_operations()):
+            if op.type == "_Arg":
+                arguments[op.outputs[0]] = op.definition.attrs["index"]
+            elif op.type == "_Retval":
+                results.append((op.definition.attrs["index"], op.inputs[0]))
+            elif op_traits.kind_of(op) is op_traits.Kind.CONSTANT:
+                constants[op.outputs[0]] = constant_of(op)
+            else:
+                ops.append(op)
+        wanted = [tensor for _, tensor in sorted(results, key=lambda r: r[0])]
+        self.program = program = Program(ops, constants, set(wanted), numbers)
+        registers = program.registers
+        self.takes = [(registers[t], i) for t, i in arguments.items() if t in registers]
+        """The register of each argument that is used."""
+        self.gives: list[tuple[int, int, Any]] = []
+        """For each result its register, or (-1) the argument that it is, or (-2) its constant value."""
+        for tensor in wanted:
+            if tensor in arguments:
+                self.gives.append((-1, arguments[tensor], None))
+            elif tensor in constants:
+                self.gives.append((-2, 0, constants[tensor]))
+            else:
+                self.gives.append((registers[tensor], 0, None))
+        positions = {t: arguments[t] for t in program.inputs if t in arguments}
+        self.reads = {positions[program.inputs[i]] for i in program.read_inputs}
+        self.writes = {positions[program.inputs[i]] for i in program.written_inputs}
+        handles = program.handles
+        self.static: set[int] = {
+            positions[program.inputs[i]] for i in program.static_inputs if i not in handles
+        }
+        self._keep_results()
+        self._find_gates()
+
+    def _keep_results(self) -> None:
+        """Results are read after the run."""
+        kept = {register for register, _, _ in self.gives}
+        for instruction in self.program.instructions:
+            instruction.drops = tuple(r for r in instruction.drops if r not in kept)
+
+    def _find_gates(self) -> None:
+        """With branches: the instructions whose control inputs may be dead, and what they wait for."""
+        numbers = {op: n for n, op in enumerate(self.program.ops)}
+        self.gates: list[tuple[int, ...]] = [
+            tuple(numbers[c] for c in op._control_inputs if c in numbers) for op in self.program.ops
+        ]
+
+    def registers(self, arguments: Sequence[Any]) -> list[Any]:
+        """The registers before a run."""
+        registers = self.program.template.copy()
+        for register, index in self.takes:
+            registers[register] = arguments[index]
+        return registers
+
+    def results(self, registers: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
+        """The results after a run."""
+        return [
+            registers[r] if r >= 0 else (arguments[i] if r == -1 else value)
+            for r, i, value in self.gives
+        ]
+
+
+def with_nested(ops: Sequence[Operation]) -> list[Operation]:
+    """The ops, and those in the loops among them."""
+    found: list[Operation] = []
+    for op in ops:
+        found.append(op)
+        if is_loop(op):
+            found.extend(nested_ops(op))
+    return found
+
+
+def expected_iterations(op: Operation) -> int:
+    """How often a loop goes round, as far as constants tell; a guess where they do not."""
+    counts = []
+    for counter in loop_of(op).counters:
+        first = _constant_input(op.inputs[counter.variable])
+        limit: Any = counter.constant
+        if counter.limit is not None:
+            limit = _constant_input(op.inputs[counter.limit])
+        if first is not None and limit is not None:
+            counts.append(iterations(counter, first, limit))
+    return min(counts, default=_GUESS)
+
+
+def _constant_input(tensor: Tensor) -> Any:
+    if tensor.op.type != "Const":
+        return None
+    value = tensor.op.definition.attrs["value"]
+    return value if isinstance(value, np.ndarray) and value.size == 1 else None
+
+
+def constant_of(op: Operation) -> Any:
+    """The value of a constant; InvalidArgumentError when it cannot be read."""
+    value = op.definition.attrs.get("value")
+    if not isinstance(value, np.ndarray):
+        try:
+            value = np.asarray(op.definition.compute(np))
+        except Exception as exc:
+            raise errors.InvalidArgumentError(
+                None, op, f"The value of constant {op.name} cannot be read: {exc}"
+            ) from exc
+    return freeze(value)

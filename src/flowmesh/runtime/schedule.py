@@ -8,17 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from flowmesh.core import errors
+from flowmesh.core import dtypes
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 from flowmesh.passes.cluster import Unit, cluster
 from flowmesh.passes.op_traits import Kind
-from flowmesh.runtime.program import Program
+from flowmesh.runtime.program import Program, constant_of
 from flowmesh.runtime.rendezvous import make_key
-from flowmesh.runtime.values import freeze
 
 
 @dataclass(eq=False)
@@ -39,6 +36,8 @@ class Task:
     controls: tuple[int, ...] = ()
     """Units that this one has control edges from: dead if they are."""
     program: Program | None = None
+    traceable: bool = False
+    """Whether a cluster can be an XLA program: what lives for one step (TensorArrays) must not leave it."""
     key: str = ""
     """The rendezvous key of a send or receive."""
     reads_refs: tuple[bool, ...] = ()
@@ -76,7 +75,7 @@ class Schedule:
 
 
 def make_schedule(part: Graph) -> Schedule:
-    """The schedule of a part. Raises UnimplementedError for loop frames, InvalidArgumentError for a cycle."""
+    """The schedule of a part. Raises InvalidArgumentError for a cycle."""
     return _Builder(part).build()
 
 
@@ -91,7 +90,7 @@ class _Builder:
     def build(self) -> Schedule:
         clustering, schedule = self._clustering, self._schedule
         for op in clustering.constants:
-            self._constants[op.outputs[0]] = _constant_value(op)
+            self._constants[op.outputs[0]] = constant_of(op)
         for number, unit in enumerate(clustering.units):
             for op in unit.ops:
                 self._unit_of[op] = number
@@ -140,6 +139,9 @@ class _Builder:
             task.program = Program(unit.ops, self._constants, wanted)
             task.inputs = tuple(self._slot(t) for t in task.program.inputs)
             task.outputs = tuple(self._slot(t) for t in task.program.outputs)
+            task.traceable = unit.kind is Kind.COMPUTE and not any(
+                t.dtype == dtypes.resource for t in task.program.outputs
+            )
             return task
         op = task.op
         task.inputs = tuple(self._slot(t) for t in op.inputs)
@@ -151,7 +153,7 @@ class _Builder:
                 self._schedule.feed_keys[_text(op.definition.attrs["tensor_name"])] = task.key
             elif role == b"fetch":
                 self._schedule.fetch_keys[_text(op.definition.attrs["tensor_name"])] = task.key
-        elif unit.kind is Kind.HOST:
+        elif unit.kind in (Kind.HOST, Kind.LOOP):
             task.reads_refs = tuple(
                 tensor.dtype._is_ref_dtype and not arg.ref
                 for tensor, arg in zip(op.inputs, op.definition.flat_input_args())
@@ -199,15 +201,3 @@ def _rendezvous_key(op: Operation) -> str:
         _text(attrs["recv_device"]),
         _text(attrs["tensor_name"]),
     )
-
-
-def _constant_value(op: Operation) -> Any:
-    value = op.definition.attrs.get("value")
-    if not isinstance(value, np.ndarray):
-        try:
-            value = np.asarray(op.definition.compute(np))
-        except Exception as exc:
-            raise errors.InvalidArgumentError(
-                None, op, f"The value of constant {op.name} cannot be read: {exc}"
-            ) from exc
-    return freeze(value)

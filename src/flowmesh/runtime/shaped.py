@@ -123,7 +123,12 @@ class Recorder:
     def make(self) -> ShapedCluster | None:
         """What runs such a run; None when something in the program stands in the way."""
         if any(not isinstance(v, (Cell, np.ndarray)) for v in self._inputs) or any(
-            i.implicit >= 0 or i.op.definition.xla_only or any(i.list_outputs) for i in self._kept
+            i.implicit >= 0
+            or i.loop is not None
+            or i.op.definition.xla_only
+            or i.op.definition.step_object
+            or any(i.list_outputs)
+            for i in self._kept
         ):
             return None
         needed = self._needed()

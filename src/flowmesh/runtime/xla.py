@@ -23,6 +23,7 @@ from flowmesh.passes import op_traits
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime import lanes
 from flowmesh.runtime.device import Device, load_jax
+from flowmesh.runtime.loop_trace import trace_loop
 from flowmesh.runtime.program import Cell, Instruction, Program, invoke
 from flowmesh.runtime.values import SMALL_FEED, freeze, host_view, is_frozen, private_copy
 
@@ -196,6 +197,8 @@ class CompiledProgram:
         self, instruction: Instruction, arguments: list[Any], implicit: list[Any]
     ) -> Any:
         op = instruction.op
+        if instruction.loop is not None:
+            return trace_loop(self._jax, instruction.loop, arguments, implicit, self._trace_call)
         if op.type in op_traits.SHAPE_OPS:
             stand_ins = [np.broadcast_to(np.zeros((), a.dtype), a.shape) for a in arguments]
             return invoke(instruction, np, stand_ins, implicit)
@@ -212,6 +215,8 @@ class CompiledProgram:
                 raise TypeError(f"Input {i} of {op.name} is not known when the program is traced")
         if self._is_foldable(instruction, known):
             return invoke(instruction, np, arguments, implicit)
+        if op.definition.step_object:  # what is known may stay so
+            return invoke(instruction, jnp, arguments, implicit)
         arguments = [
             jnp.asarray(a) if isinstance(a, np.ndarray) and i not in instruction.needs_static else a
             for i, a in enumerate(arguments)
@@ -221,6 +226,8 @@ class CompiledProgram:
     def _is_foldable(self, instruction: Instruction, known: Sequence[bool]) -> bool:
         op = instruction.op
         definition = op.definition
+        if definition.step_object:
+            return False
         if definition.numpy_only:
             return True
         if definition.xla_only or instruction.implicit >= 0 or not all(known):

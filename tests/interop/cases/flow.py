@@ -47,36 +47,85 @@ def gradient_of_cond(tf, ctx):
         return [session.run([y, slope], {x: value}) for value in (2.0, -2.0)]
 
 
-@case(
-    expect=["UnimplementedError", "UnimplementedError", 2.0],
-    clients=("tf115", "tf2"),
-    servers=("flowmesh",),
-)
+@case()
 def loops(tf, ctx):
-    """A loop does not run on Flowmesh; the error says so, and sessions without it go on."""
-    result = tf.while_loop(lambda i: i < 3, lambda i: i + 1, [tf.constant(0)])
+    """A loop over a variable of the parameter server and arrays, with its gradient."""
+    with tf.device(ctx.ps):
+        w = tf.Variable([1.0, 2.0, 3.0], name="w", use_resource=False)
+    with tf.device(ctx.worker):
+        x = tf.placeholder(tf.float32, [None, 3])
+        rows = tf.TensorArray(tf.float32, 4)
+
+        def body(i, a, rows):
+            a = tf.cond(tf.equal(i % 2, 0), lambda: a * w, lambda: tf.tanh(a) + w)
+            return i + 1, a, rows.write(i, tf.reduce_sum(a, 0))
+
+        _, last, rows = tf.while_loop(
+            lambda i, *_: i < 4, body, [0, x, rows], name="walk", parallel_iterations=1
+        )
+        slopes = tf.gradients(last, [x, w])
+        stacked = rows.stack()
     with ctx.session() as session:
-        seen = [ctx.failure(session.run, result)]
-    with tf.Graph().as_default():
-        mapped = tf.map_fn(lambda x: x * 2.0, tf.constant([1.0, 2.0]))
-        with ctx.session() as session:
-            seen.append(ctx.failure(session.run, mapped))
-    with tf.Graph().as_default(), ctx.session() as session:
-        return [*seen, float(session.run(tf.constant(2.0)))]
+        session.run(w.initializer)
+        return session.run([last, stacked, *slopes], {x: [[0.1, 0.2, 0.3], [1.0, -1.0, 0.5]]})
 
 
-@case(expect=["UnimplementedError", "UnimplementedError"], clients=("tf2",), servers=("flowmesh",))
+@case()
+def mapped(tf, ctx):
+    """map_fn, scan and foldl, with a number of rows that is fed."""
+    with tf.device(ctx.worker):
+        x = tf.placeholder(tf.float32, [None])
+        results = [
+            tf.map_fn(lambda v: v * 2.0, x),
+            tf.scan(lambda a, v: a + v, x),
+            tf.foldl(lambda a, v: a * 0.5 + v, x),
+        ]
+        slope = tf.gradients(results, x)[0]
+    with ctx.session() as session:
+        return [session.run([*results, slope], {x: v}) for v in ([1.0, 2.0, 3.0], [5.0], [1.0] * 6)]
+
+
+@case()
+def recurrent_network(tf, ctx):
+    """A dynamic_rnn whose variables are on the parameter server, and a step of training."""
+    with tf.device(ctx.ps):
+        w = tf.Variable([[0.1, -0.2], [0.3, 0.4], [0.5, -0.6]], name="w", use_resource=False)
+    with tf.device(ctx.worker):
+        x = tf.placeholder(tf.float32, [2, 5])
+
+        def body(i, h, out):
+            joined = tf.concat([tf.expand_dims(x[:, i], 1), h], 1)
+            h = tf.tanh(tf.matmul(joined, w))
+            return i + 1, h, out.write(i, h)
+
+        out = tf.TensorArray(tf.float32, 5)
+        _, _, out = tf.while_loop(lambda i, *_: i < 5, body, [0, tf.zeros([2, 2]), out])
+        loss = tf.reduce_mean(tf.square(out.stack() - 0.3))
+    train = tf.train.GradientDescentOptimizer(0.5).minimize(loss)
+    feed = {x: [[0.1, 0.2, 0.3, 0.4, 0.5], [1.0, -1.0, 0.5, 0.25, 0.0]]}
+    with ctx.session() as session:
+        session.run(w.initializer)
+        losses = []
+        for _ in range(3):
+            losses.append(session.run(loss, feed))
+            session.run(train, feed)
+        return [*losses, session.run(w)]
+
+
+@case(clients=("tf2",))
 def functional_control_flow(tf, ctx):
     """TensorFlow 2's conditionals and loops are functions unless a program turns that off."""
     seen = []
     tf.enable_control_flow_v2()
     try:
-        for build in (
-            lambda: tf.cond(tf.constant(2.0) > 1.0, lambda: 1.0, lambda: 2.0),
-            lambda: tf.while_loop(lambda i: i < 3, lambda i: i + 1, [tf.constant(0)]),
-        ):
+        for value in (2.0, 0.5):
             with tf.Graph().as_default(), ctx.session() as session:
-                seen.append(ctx.failure(session.run, build()))
+                x = tf.placeholder(tf.float32, [])
+                chosen = tf.cond(x > 1.0, lambda x=x: x * 10.0, lambda x=x: -x)
+                looped = tf.while_loop(
+                    lambda i, a: i < 3, lambda i, a, x=x: (i + 1, a * x), [tf.constant(0), x]
+                )
+                seen += [session.run(r, {x: value}) for r in (chosen, looped)]
     finally:
         tf.disable_control_flow_v2()
     return seen

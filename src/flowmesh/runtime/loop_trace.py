@@ -1,0 +1,192 @@
+"""A loop in an XLA program: `lax.while_loop`.
+
+What the loop carries round is the values of its variables and, beside them, the state of all that its body changes: variables that it assigns
+to, random generators, TensorArrays and stacks. The body is traced once for nothing where there are such arrays, for the shapes of their
+elements show only then; they are made before the loop, as large as the loop is long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from flowmesh.ops.traced_arrays import TracedArray, TracedStack
+from flowmesh.passes.loop_counters import iterations
+from flowmesh.runtime import lanes
+from flowmesh.runtime.program import Cell, Instruction, LoopProgram, Nested
+
+_Call = Callable[[Instruction, list[Any], list[Any]], Any]
+
+
+def trace_loop(
+    jax: Any, loop: LoopProgram, arguments: Sequence[Any], implicit: list[Any], call: _Call
+) -> tuple[Any, ...]:
+    """The outputs of the loop; `implicit`, and the state of what is among the arguments, are those after it.
+
+    `call` traces one instruction. Raises TypeError for what cannot be traced: shapes that change, stacks of unknown size.
+    """
+    return _Traced(jax, loop, arguments, implicit, call).run()
+
+
+class _Traced:
+    def __init__(
+        self,
+        jax: Any,
+        loop: LoopProgram,
+        arguments: Sequence[Any],
+        implicit: list[Any],
+        call: _Call,
+    ) -> None:
+        self._jax = jax
+        self._loop = loop
+        self._number = loop.loop.variables
+        self._arguments = [lanes.settled(a) for a in arguments]
+        self._implicit = implicit
+        self._call = call
+        self._cells: list[Cell] = list(
+            {
+                id(arguments[i]): arguments[i]
+                for i in sorted(loop.writes)
+                if isinstance(arguments[i], Cell)
+            }.values()
+        )
+        self._states = sorted(set(loop.implicit))
+        self._bound = self._find_bound()
+
+    def _find_bound(self) -> int | None:
+        """How often the loop goes round at most, None when that is not known."""
+        counts = []
+        for counter in self._loop.loop.counters:
+            first = self._arguments[counter.variable]
+            limit: Any = counter.constant
+            if counter.limit is not None:
+                limit = self._arguments[counter.limit]
+            if isinstance(first, np.ndarray) and isinstance(limit, (int, np.ndarray)):
+                counts.append(iterations(counter, first, limit))
+        return min(counts, default=None)
+
+    def run(self) -> tuple[Any, ...]:
+        """The outputs."""
+        first = [self._as_array(v) for v in self._arguments[: self._number]]
+        self._make_arrays(first)
+        objects = [o for o in self._objects() if o.allocated]
+        carry = self._carry(first, objects)
+        piece = self._loop.piece
+        if piece:
+            carry = (*carry, np.int32(0))
+        stacks = [(o, o.counting) for o in objects if isinstance(o, TracedStack)]
+        for stack, _ in stacks:
+            stack.depth, stack.counting = stack.depth + 1, False
+        last = self._jax.lax.while_loop(
+            lambda c: self._goes_on(c, objects, piece),
+            lambda c: self._step(c, objects, piece),
+            carry,
+        )
+        for stack, counting in stacks:
+            stack.depth, stack.counting = stack.depth - 1, counting
+        values = self._load(last, objects)
+        goes_on = self._asked(values) if piece else None
+        return self._loop.outcome(values, goes_on)
+
+    def _as_array(self, value: Any) -> Any:
+        return self._jax.numpy.asarray(lanes.settled(value))
+
+    # -- what is carried round ---------------------------------------------------------------------------
+
+    def _objects(self) -> list[Any]:
+        """The TensorArrays and stacks that the loop is given, and the gradients of these."""
+        found: dict[int, Any] = {}
+        pending = [a for a in self._arguments if isinstance(a, (TracedArray, TracedStack))]
+        while pending:
+            item = pending.pop()
+            if id(item) not in found:
+                found[id(item)] = item
+                if isinstance(item, TracedArray):
+                    pending.extend(item.gradients.values())
+        return list(found.values())
+
+    def _carry(self, values: Sequence[Any], objects: Sequence[Any]) -> tuple[Any, ...]:
+        return (
+            [self._as_array(v) for v in values],
+            [self._as_array(cell.read()) for cell in self._cells],
+            [self._as_array(self._implicit[k]) for k in self._states],
+            [[self._as_array(part) for part in item.state] for item in objects],
+        )
+
+    def _load(self, carry: tuple[Any, ...], objects: Sequence[Any]) -> list[Any]:
+        """Makes what was carried the present state; the values of the variables."""
+        values, cells, states, parts = carry[:4]
+        for cell, value in zip(self._cells, cells):
+            cell.value, cell.written = value, True
+        for k, value in zip(self._states, states):
+            self._implicit[k] = value
+        for item, state in zip(objects, parts):
+            item.state = state
+        return list(values)
+
+    # -- tracing -----------------------------------------------------------------------------------------
+
+    def _evaluate(self, nested: Nested, values: Sequence[Any]) -> list[Any]:
+        arguments = [*values, *self._arguments[self._number :]]
+        registers = nested.registers(arguments)
+        nested.program.evaluate(
+            registers, self._implicit, lambda i, a: self._call(i, a, self._implicit)
+        )
+        return nested.results(registers, arguments)
+
+    def _asked(self, values: Sequence[Any]) -> Any:
+        """Whether the loop goes on with these values."""
+        (answer,) = self._evaluate(self._loop.cond, values)
+        return self._as_array(answer).reshape(())
+
+    def _goes_on(self, carry: tuple[Any, ...], objects: Sequence[Any], piece: int) -> Any:
+        values = self._load(carry, objects)
+        answer = self._asked(values)
+        return answer & (carry[4] < piece) if piece else answer
+
+    def _step(self, carry: tuple[Any, ...], objects: Sequence[Any], piece: int) -> Any:
+        values = self._load(carry, objects)
+        following = self._evaluate(self._loop.body, values)
+        for before, after in zip(values, following):
+            if np.shape(before) != np.shape(after):
+                raise TypeError("A loop variable changes its shape")
+        carried = self._carry(following, objects)
+        return (*carried, carry[4] + np.int32(1)) if piece else carried
+
+    def _make_arrays(self, values: Sequence[Any]) -> None:
+        """Traces the body for nothing, and makes the arrays whose elements have been seen then."""
+        objects = self._objects()
+        if not objects:
+            return
+        ready = [o for o in objects if o.allocated]
+        stacks = [o for o in objects if isinstance(o, TracedStack)]
+        before = [(s, s.pushed, s.counting) for s in stacks]
+        carry = self._carry(values, ready)
+        for stack in stacks:
+            stack.pushed, stack.counting = 0, True
+        self._jax.eval_shape(lambda carried: self._step(carried, ready, 0), carry)
+        self._load(carry, ready)
+        for stack, pushed, counting in before:
+            total = self._pushes(stack.pushed)
+            stack.pushed, stack.counting = pushed + total, counting
+            if stack in ready:
+                stack.reserve(total)
+                continue
+            stack.forget()
+            if total:
+                stack.allocate(total)
+        for item in self._objects():
+            if isinstance(item, TracedArray) and item not in ready:
+                item.forget()
+                if item.shape_of_elements is not None:
+                    item.allocate()
+
+    def _pushes(self, pushed: int) -> int:
+        """How much the whole loop pushes when one iteration pushes so much."""
+        if not pushed:
+            return 0
+        if self._bound is None:
+            raise TypeError("A stack is pushed to by a loop of unknown length")
+        return max(1, pushed * self._bound)
