@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "flowmesh-benchmarks"
+CHECKOUT = Path(__file__).resolve().parents[1]
 CHILD = str(Path(__file__).parent / "child.py")
 INSTALL_SECONDS = 1200
 
@@ -83,13 +84,19 @@ def set_up(name: str) -> Side | None:
     recipe = RECIPES[name]
     python = os.environ.get(recipe.variable)
     if python is None:
-        python = _install(name, recipe)
+        python = _from_interop(name) or _install(name, recipe)
     elif not _works(python, f"import {recipe.module}"):
         print(f"{recipe.title} is skipped: {recipe.variable}={python} cannot import it")
         python = None
     if python is None:
         return None
     return Side(name, recipe.title, (python, "-W", "ignore", CHILD), recipe.api)
+
+
+def _from_interop(name: str) -> str | None:
+    """The Python of the environment that `make interop` has made, if it has."""
+    folder = CHECKOUT / f".venv-{name}"
+    return str(folder / "bin" / "python") if (folder / ".ready").exists() else None
 
 
 def _install(name: str, recipe: Recipe) -> str | None:

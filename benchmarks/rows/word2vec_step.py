@@ -5,7 +5,8 @@ import numpy as np
 TITLE = "word2vec step, tables of 1M x 64, batch 1024, 64 negative samples"
 TABLE = "networks"
 GATES = {"tf": 2.0}
-WARM_UP = 30
+WARM_UP = 300
+WARM_SECONDS = 20
 WORDS, SIZE, BATCH, SAMPLED = 1000000, 64, 1024, 64
 
 

@@ -142,6 +142,7 @@ def test_plots_are_small_and_the_same_every_time(tmp_path):
 
 def test_a_peer_that_cannot_be_had_is_named_and_skipped(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(peers, "CACHE", tmp_path)
+    monkeypatch.setattr(peers, "CHECKOUT", tmp_path)
     monkeypatch.setenv("FLOWMESH_TORCH", str(tmp_path / "no-python"))
     assert peers.set_up("torch") is None
     assert "PyTorch 2.13 (CPU) is skipped: FLOWMESH_TORCH=" in capsys.readouterr().out

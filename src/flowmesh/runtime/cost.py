@@ -78,7 +78,7 @@ FREE = frozenset(
 """Ops that hand arrays on as they are: an XLA program would copy them."""
 
 
-_LOOKUPS = frozenset({"Gather", "GatherV2", "ResourceGather"})
+_LOOKUPS = frozenset({"Gather", "GatherV2", "ResourceGather", "Slice", "StridedSlice"})
 """Ops that read as much of their first input as they give."""
 _SPARSE = ("Scatter", "ResourceScatter", "SparseApply", "ResourceSparseApply")
 """Beginnings of the names of ops that change a few rows: their cost is that of the rows."""
