@@ -277,3 +277,16 @@ def test_options_are_merged() -> None:
     following = dataset.batch(2).make_one_shot_iterator().get_next()
     with tf.Session() as sess:
         np.testing.assert_array_equal(sess.run(following), [0, 1])
+
+
+def test_rows_that_lie_side_by_side_are_batched_as_others() -> None:
+    a = np.arange(10).reshape(5, 2)
+    dataset = tf.data.Dataset.from_tensor_slices((a, [b"a", b"b", b"c", b"d", b"e"]))
+    one_by_one = dataset.map(lambda x, y: (x, y)).batch(2)
+    pair = tf.data.Dataset.zip((dataset.batch(2), one_by_one)).make_one_shot_iterator().get_next()
+    with tf.Session() as sess:
+        for _ in range(3):
+            fast, slow = sess.run(pair)
+            for x, y in zip(fast, slow):
+                np.testing.assert_array_equal(x, y)
+                assert x.dtype == y.dtype

@@ -233,3 +233,10 @@ def test_estimator(command) -> None:
     accuracy = re.search(r"step 400: test accuracy ([\d.]+)%", out)
     assert accuracy and float(accuracy[1]) > 85, out
     assert "the first digits: [0, 1, 2]" in out
+
+
+def test_dataset_pipeline(command) -> None:
+    out, _ = run(command("dataset_pipeline.py"))
+    last = out.splitlines()[-1]
+    found = re.fullmatch(r"after 94 steps: accuracy (0\.\d+)", last)
+    assert found is not None and float(found.group(1)) > 0.95, out

@@ -103,3 +103,33 @@ def test_unknown_functions_are_named() -> None:
     functions, _ = library()
     with pytest.raises(errors.NotFoundError, match="Function nothing is not defined"):
         functions.prepare(FunctionRef("nothing"), CPU)
+
+
+def test_a_function_that_is_called_often_becomes_a_list_of_kernels() -> None:
+    def body(x: Any, y: Any) -> Any:
+        parts = tf.split(tf.stack([x, y, x + y, x * y]), 2)
+        return [tf.reduce_sum(parts[0]), parts[1] / 2.0, tf.as_string(x)]
+
+    with tf.Graph().as_default():
+        function = trace(body, "f", [tf.float32, tf.float32], [[], []])
+    functions, _ = library(function)
+    instance = functions.prepare(function.ref, CPU).instance()
+    for k in range(120):
+        a, b, text = instance.call([np.array(k, np.float32), np.array(2, np.float32)])
+        assert (a, b.tolist(), text[()]) == (k + 2, [(k + 2) / 2, k], f"{k:f}".encode())
+    assert instance._straight is not None
+
+
+def test_errors_of_functions_called_often_are_told_as_of_others() -> None:
+    with tf.Graph().as_default():
+        function = trace(
+            lambda x: [tf.check_numerics(1.0 / x, "bad", name="look")], "f", [tf.float32], [[]]
+        )
+    functions, _ = library(function)
+    instance = functions.prepare(function.ref, CPU).instance()
+    with np.errstate(all="ignore"):
+        for _ in range(110):
+            instance.call([np.array(2, np.float32)])
+        with pytest.raises(errors.InvalidArgumentError, match=r"function_node f\}\} bad.*\n.*look"):
+            instance.call([np.array(0, np.float32)])
+        assert instance.call([np.array(4, np.float32)])[0] == 0.25

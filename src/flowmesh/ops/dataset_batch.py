@@ -46,6 +46,9 @@ class _BatchIterator(UnaryIterator):
         self._over = False
 
     def next(self) -> Any:
+        whole = None if self._over else self.source.next_rows(self._size)
+        if whole is not None:
+            return whole
         rows: list[Element] = []
         following = self.source.next
         for _ in range(0 if self._over else self._size):
@@ -205,11 +208,19 @@ class _PaddedBatchIterator(_BatchIterator):
     def __init__(self, source: DatasetIterator, dataset: _PaddedBatch) -> None:
         super().__init__(source, dataset.size, dataset.drops)
         self._shapes = dataset.padded_shapes
+        self.source = _OneByOne(source)
         self._padding = dataset.padding
 
     def _batched(self, rows: list[Element]) -> Element:
         columns = zip(zip(*rows), self._shapes, self._padding)
         return tuple(_pad(column, *rest) for column, *rest in columns)
+
+
+class _OneByOne(UnaryIterator):
+    """Hides that elements lie side by side."""
+
+    def next(self) -> Any:
+        return self.source.next()
 
 
 def _pad(column: Sequence[Any], wanted: np.ndarray, filler: Any) -> np.ndarray:

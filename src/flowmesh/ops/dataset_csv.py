@@ -22,7 +22,7 @@ from flowmesh.ops.string_numbers import parse_number
 from flowmesh.ops.string_support import as_bytes
 from flowmesh.resources.datasets import END, DatasetIterator, IterationContext
 
-_BLOCK = 256
+_BLOCK = 1024
 _FLOAT_BYTES = b"0123456789.eE+-"
 _INT_BYTES = b"0123456789-"
 
@@ -65,8 +65,8 @@ class CSVRecords(Files):
                 line += more
             yield line[:-2] if line.endswith(b"\r\n") else line.removesuffix(b"\n")
 
-    def convert(self, block: list[bytes]) -> list[Any] | None:
-        """The elements of a block; None when it has to be read record by record."""
+    def convert(self, block: list[bytes]) -> list[np.ndarray] | None:
+        """The columns of a block; None when it has to be read record by record."""
         if self.quotes and any(b'"' in line for line in block):
             return None
         rows = [line.split(self.delimiter) for line in block]
@@ -85,25 +85,25 @@ class CSVRecords(Files):
             if column is None:
                 return None
             columns.append(column)
-        return list(zip(*columns))
+        return columns
 
-    def _column(self, fields: tuple[bytes, ...], dtype: DType) -> list[np.ndarray] | None:
+    def _column(self, fields: tuple[bytes, ...], dtype: DType) -> np.ndarray | None:
         if b"" in fields or self.missing in fields:
             return None
         if dtype == dtypes.string:
             values = np.empty(len(fields), object)
             values[:] = fields
-        else:
-            allowed = _INT_BYTES if dtype.is_integer else _FLOAT_BYTES
-            if b"".join(fields).translate(None, allowed):
-                return None
-            try:
-                values = np.array(fields).astype(dtype.as_numpy_dtype)
-            except (ValueError, OverflowError):
-                return None
-            if not dtype.is_integer and not np.isfinite(values).all():
-                return None
-        return [values[i, ...] for i in range(len(fields))]
+            return values
+        allowed = _INT_BYTES if dtype.is_integer else _FLOAT_BYTES
+        if b"".join(fields).translate(None, allowed):
+            return None
+        try:
+            values = np.array(fields).astype(dtype.as_numpy_dtype)
+        except (ValueError, OverflowError):
+            return None
+        if not dtype.is_integer and not np.isfinite(values).all():
+            return None
+        return values
 
     def element(self, line: bytes) -> Any:
         """The element of one record."""
@@ -176,13 +176,23 @@ class _Iterator(DatasetIterator):
         self._dataset = dataset
         self._at = 0
         self._blocks: Iterator[list[bytes]] | None = None
-        self._ready: Iterator[Any] = iter(())
+        self._columns: list[np.ndarray] = []
+        self._row = self._rows = 0
         self._raw: Iterator[bytes] = iter(())
+
+    def next_rows(self, count: int) -> Any:
+        row = self._row
+        if row + count > self._rows:
+            return None
+        self._row = row + count
+        return tuple([column[row : row + count] for column in self._columns])
 
     def next(self) -> Any:
         while True:
-            for element in self._ready:
-                return element
+            row = self._row
+            if row < self._rows:
+                self._row = row + 1
+                return tuple([column[row, ...] for column in self._columns])
             for line in self._raw:
                 return self._dataset.element(line)
             if not self._more():
@@ -200,9 +210,9 @@ class _Iterator(DatasetIterator):
                 self._blocks = None
                 raise
             if block is not None:
-                elements = dataset.convert(block)
-                if elements is not None:
-                    self._ready = iter(elements)
+                columns = dataset.convert(block)
+                if columns is not None:
+                    self._columns, self._row, self._rows = columns, 0, len(block)
                 else:
                     self._raw = iter(block)
                 return True

@@ -48,6 +48,13 @@ class _SlicesIterator(DatasetIterator):
         self._at = at + 1
         return tuple([c[at, ...] for c in self._components])
 
+    def next_rows(self, count: int) -> Any:
+        at = self._at
+        if at + count > self._size:
+            return None
+        self._at = at + count
+        return tuple([c[at : at + count] for c in self._components])
+
 
 class TensorSliceDataset(DatasetOp):
     """The rows of tensors."""

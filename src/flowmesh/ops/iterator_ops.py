@@ -310,12 +310,14 @@ def _reduced(ctx: HostContext, dataset: Any, function: BoundFunction, state: Any
 def _elsewhere(ctx: HostContext, waits: bool, work: Any) -> Any:
     """The result of `work()`, done in this thread unless it may wait or the thread is needed elsewhere."""
     if ctx.at_home and not waits:
-        return work()
+        with np.errstate(all="ignore"):
+            return work()
     result: Future[Any] = Future()
 
     def job() -> None:
         try:
-            result.set_result(work())
+            with np.errstate(all="ignore"):
+                result.set_result(work())
         except BaseException as error:
             result.set_exception(error)
 

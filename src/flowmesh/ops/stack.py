@@ -49,6 +49,8 @@ class Pack(OpDef):
         at = self.attrs["axis"]
         if any(getattr(v, "dtype", None) == np.object_ for v in values):
             return np.stack([np.asarray(v, object) for v in values], at)
+        if xp is np and not first and len({v.dtype for v in values}) == 1:
+            return np.fromiter(values, values[0].dtype, len(values))
         return xp.stack(list(values), at)
 
     def gradient(self, op: Any, grad: Any) -> Any:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.dtypes import DType
@@ -75,6 +77,11 @@ class DatasetIterator:
     def next(self) -> Any:
         """The next element, or END; after END, END again."""
         raise NotImplementedError
+
+    def next_rows(self, count: int) -> Any:
+        """The next `count` elements, each component in one array, where they lie side by side already; None, with nothing taken,
+        where they have to be taken one by one."""
+        return None
 
     def close(self) -> None:
         """Gives back files and stops what runs in the background."""
@@ -180,7 +187,8 @@ class PrefetchIterator(DatasetIterator):
         while True:
             element, error = END, None
             try:
-                element = self._source.next()
+                with np.errstate(all="ignore"):
+                    element = self._source.next()
             except BaseException as found:
                 error = found
             with self._condition:
@@ -230,7 +238,8 @@ def run_in(
 
     def job() -> None:
         try:
-            future.set_result(work())
+            with np.errstate(all="ignore"):
+                future.set_result(work())
         except BaseException as error:
             future.set_exception(error)
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
+import numpy as np
+
 from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.dtypes import DType
@@ -168,7 +170,8 @@ class IteratorResource(Resource):
 
     def _make_here(self, iterator: DatasetIterator) -> Any:
         try:
-            element = iterator.next()
+            with np.errstate(all="ignore"):
+                element = iterator.next()
         finally:
             self._pass_on()
         if element is END:
@@ -222,7 +225,8 @@ class IteratorResource(Resource):
             if type(iterator) is PrefetchIterator:
                 element = iterator.try_next(self._serve)
             else:
-                element = iterator.next()
+                with np.errstate(all="ignore"):
+                    element = iterator.next()
             if element is END:
                 raise _gone(self.name) if self._released else _end_of_sequence()
         except BaseException as error:

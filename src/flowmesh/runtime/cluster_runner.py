@@ -117,6 +117,11 @@ class ClusterRunner:
         )
         """Whether it is certain that this cluster will always be run by NumPy."""
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether NumPy will run it for ever."""
+        return self._settled and not self.device.is_accelerator
+
     def fresh(self) -> ClusterRunner:
         """A runner for another session's states: the same one where the cluster has none."""
         if not self.program.implicit:

@@ -17,7 +17,7 @@ from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.shapes import TensorShape
 from flowmesh.graph import constant_value, registry
 from flowmesh.graph.attrs import FunctionRef
-from flowmesh.graph.function import Function, named_functions
+from flowmesh.graph.function import Body, Function, named_functions
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
@@ -29,12 +29,15 @@ from flowmesh.runtime.failures import IN_FUNCTION
 from flowmesh.runtime.inline import InlineRun, is_inline
 from flowmesh.runtime.rendezvous import Rendezvous
 from flowmesh.runtime.step import SessionState, StepContext
+from flowmesh.runtime.straight import Call, straight_call
 
 if TYPE_CHECKING:
     from flowmesh.runtime.executor import Executable
 
 _SOURCES = ("Iterator", "VarHandleOp", "Variable")
 _calls = itertools.count(1)
+_TRIES = (3, 100)
+"""The calls after which a function is tried to be made a list of kernels."""
 
 
 class FunctionLibrary:
@@ -75,7 +78,9 @@ class FunctionLibrary:
                     )
                 part = body_part(function, device, shapes)
                 part.functions = dict(self._functions)
-                found = PreparedFunction(function, self._build(part), self.is_prompt(ref.name))
+                executable = self._build(part)
+                executable.slow.clear()  # whoever calls it sees to the right thread
+                found = PreparedFunction(function, executable, self.is_prompt(ref.name))
                 self._prepared[key] = found
         return found
 
@@ -85,13 +90,18 @@ class FunctionLibrary:
         if known is None:
             self._prompt[name] = True  # of a function that calls itself the rest decides
             function = self._functions.get(name)
-            known = function is not None and all(
-                (op.definition.prompt or not op.definition.host)
-                and all(self.is_prompt(inner) for inner in named_functions(op.definition))
-                for op in function.body.graph.get_operations()
-            )
+            known = function is not None and self._is_prompt_body(function.body)
             self._prompt[name] = known
         return known
+
+    def _is_prompt_body(self, body: Body) -> bool:
+        arguments = {tensor.op for tensor in body.inputs}
+        return all(
+            (op.definition.prompt or not op.definition.host)
+            and all(self.is_prompt(inner) for inner in named_functions(op.definition))
+            for op in body.graph.get_operations()
+            if op not in arguments
+        )
 
 
 class PreparedFunction:
@@ -136,6 +146,8 @@ class FunctionInstance:
         self._feeds = feeds
         self._fetches = fetches
         wanted = {n for n in feeds if n in executable.schedule.arguments}
+        self._calls = 0
+        self._straight: Call | None = None
         self.inline: InlineRun | None = None
         """What runs the body where it never has to wait."""
         if is_inline(executable, list(wanted), fetches):
@@ -173,11 +185,23 @@ class FunctionInstance:
         self, arguments: Sequence[Any], cancellation: CancellationManager | None = None
     ) -> list[Any]:
         """The results; waits in this thread where the body has to wait. Raises the OpError of the op that failed."""
+        straight = self._straight
+        if straight is not None:
+            try:
+                found = straight(arguments)
+            except Exception:  # the usual way says it better
+                found = None
+            if found is not None:
+                return found
         if self.inline is not None:
             try:
-                return self.inline.run(arguments)
+                found = self.inline.run(arguments)
             except errors.OpError as error:
                 raise self._told(error) from error
+            self._calls += 1
+            if self._calls in _TRIES:
+                self._straight = straight_call(self._executable, self._feeds, self._fetches)
+            return found
         return self.start(arguments, cancellation).result()
 
     def _told(self, error: BaseException) -> BaseException:

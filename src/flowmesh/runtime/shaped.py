@@ -243,7 +243,7 @@ class ShapedCluster:
         ]
         targets += [(r, d, None) for r, d in zip(instruction.outputs, instruction.dtypes)]
         definition = instruction.op.definition
-        kernel = _grouped(instruction) if instruction.grouped else definition.settled_kernel()
+        kernel = grouped_kernel(instruction) if instruction.grouped else definition.settled_kernel()
         simple = len(targets) == 1 and not instruction.writes
         if self._is_in_place(instruction, cells):
             numbers = [(p, cells[r]) for r, p in instruction.written_positions]
@@ -383,7 +383,7 @@ def _store(
         registers[register] = value
 
 
-def _grouped(instruction: Instruction) -> Callable[..., Any]:
+def grouped_kernel(instruction: Instruction) -> Callable[..., Any]:
     definition = instruction.op.definition
     compute = definition.compute
 

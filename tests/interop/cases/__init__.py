@@ -3,13 +3,14 @@
 They run in Python 3.7 too, for that is what TensorFlow 1.15 needs.
 """
 
-from cases import basics, crossing, errors, files, flow, queues, state, steps, training
+from cases import basics, crossing, datasets, errors, files, flow, queues, state, steps, training
 from cases.registry import CASES
 
 __all__ = [
     "CASES",
     "basics",
     "crossing",
+    "datasets",
     "errors",
     "files",
     "flow",
