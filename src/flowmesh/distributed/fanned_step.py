@@ -134,13 +134,8 @@ class WarmFannedStep:
     def run(self, values: Sequence[Any]) -> list[Any] | None:
         """The fetches for feed values in their order; None, with nothing done, when the step must go the usual way."""
         steps = self._steps
-        steps.running.append(None)
         try:
-            if steps.session.cancelled:
-                return None
-            results = self._step.run(values)
+            results = self._step.run(values) if steps.enter() else None
             return None if results is None else values_of(results, self._fetches, {})
         finally:
-            steps.running.pop()
-            if steps.session.cancelled:
-                steps.ended()
+            steps.leave()

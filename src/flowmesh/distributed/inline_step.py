@@ -19,8 +19,22 @@ class InlineSteps:
     def __init__(self, session: CancellationManager, ended: Callable[[], None]) -> None:
         """`session` is cancelled when the session ends; from then on `ended` is called after each step."""
         self.session = session
-        self.ended = ended
+        self.refused = False
+        """Whether no new step may start: the usual way says why."""
         self.running: list[None] = []
+        self.ended = ended
+
+    def enter(self) -> bool:
+        """Notes a step that is about to run; False when it must not. `leave` follows either way."""
+        # Lists are safe to change from several threads: an end that comes now either sees the step or is seen by it.
+        self.running.append(None)
+        return not (self.refused or self.session.cancelled)
+
+    def leave(self) -> None:
+        """The step is over."""
+        self.running.pop()
+        if self.refused or self.session.cancelled:
+            self.ended()
 
     def __len__(self) -> int:
         return len(self.running)
@@ -33,21 +47,19 @@ class InlineStep:
         """`version` is that of the graph for which the step was planned."""
         self.version = version
         self._steps = steps
-        self._running = steps.running
-        self._session = steps.session
         self._run = run
 
     def run(self, values: Sequence[Any]) -> list[Any] | None:
         """The fetches for feed values in their order; None, with nothing done, when the step must go the usual way."""
         if self._run.is_parallel():
             return None
-        # Lists are safe to change from several threads: an end that comes now either sees the step or is seen by it.
-        self._running.append(None)
+        steps = self._steps
+        steps.running.append(None)  # `enter` and `leave`, without the calls
         try:
-            if self._session.cancelled:
+            if steps.refused or steps.session.cancelled:
                 return None
             return self._run.run(values)
         finally:
-            self._running.pop()
-            if self._session.cancelled:
-                self._steps.ended()
+            steps.running.pop()
+            if steps.refused or steps.session.cancelled:
+                steps.ended()

@@ -442,11 +442,14 @@ class MasterSession:
     def refuse(self, refusal: errors.OpError) -> None:
         """Lets no new step start."""
         self._refusal = refusal
+        self._inline.refused = True
 
     def drain(self, deadline: Deadline) -> None:
         """Gives the steps under way until the deadline to end."""
         with self._idle:
-            self._idle.wait_for(lambda: not self._running, deadline.remaining())
+            self._idle.wait_for(
+                lambda: not self._running and not self._inline, deadline.remaining()
+            )
 
     def close(self) -> None:
         """Cancels running steps, waits for them to say so, and has the workers forget the session."""

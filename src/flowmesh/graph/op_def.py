@@ -224,6 +224,7 @@ class OpDef:
     stateful: ClassVar[bool] = False
     slow: ClassVar[bool] = False
     in_place: ClassVar[bool] = False
+    fast_in_place: ClassVar[bool] = False
     host: ClassVar[bool] = False
     finds_resource: ClassVar[bool] = (
         False  # a host op that gives the same resource until one is removed

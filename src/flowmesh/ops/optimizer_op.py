@@ -8,7 +8,7 @@ function then sees those rows, and equal indices are handled one after another).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class _OptimizerOp(OpDef, abstract=True):
     operands: tuple[str, ...] = ()
     sparse = False
     update: Update
+    write: ClassVar[Update | None] = None
+    """What `update` does, written by NumPy to the variables: for optimizers of so few steps that an XLA program would not be faster."""
     NotDifferentiable = True
     gpu_types = _GPU_TYPES
     in_place = True
@@ -89,16 +91,20 @@ class _OptimizerOp(OpDef, abstract=True):
         if self.sparse:
             self._update_rows(np, values, operands, True)
             return
-        shape = values[0].shape
+        shape, write = values[0].shape, type(self).write
         flat = [value.reshape(-1) for value in values]
         whole = {n: o.reshape(-1) for n, o in operands.items() if o.shape == shape and shape}
         # Piece by piece, so that what is computed in between stays in the processor's cache.
         for start in range(0, flat[0].shape[0], _PIECE):
             piece = slice(start, start + _PIECE)
             now = {n: whole[n][piece] if n in whole else o for n, o in operands.items()}
-            new = type(self).update(self, np, *[f[piece] for f in flat], **now)
-            for old, value in zip(flat, new):
-                old[piece] = value
+            parts = [f[piece] for f in flat]
+            if write is not None:
+                write(self, *parts, **now)
+                continue
+            new = type(self).update(self, np, *parts, **now)
+            for old, value in zip(parts, new):
+                old[:] = value
 
     def settled_kernel(self) -> Callable[..., Any]:
         if self.sparse:
@@ -163,11 +169,12 @@ def optimizer(
     *,
     forms: str = "Apply ResourceApply SparseApply ResourceSparseApply",
     sparse_operands: str | None = None,
+    write: Update | None = None,
     **attrs: bool,
 ) -> Callable[[Update], Update]:
     """Decorates `update(op, xp, *variables, **operands) -> new values`: registers <form><name> for each form.
 
-    `attrs` are the bool attrs and their defaults. The sparse forms have `indices` right after `grad`.
+    `attrs` are the bool attrs and their defaults, `write(op, *variables, **operands)` does the same to writable arrays. The sparse forms have `indices` right after `grad`.
     """
 
     def decorate(update: Update) -> Update:
@@ -176,7 +183,7 @@ def optimizer(
             names = (sparse_operands or operands) if sparse else operands
             if sparse:
                 names = names.replace("grad", "grad indices")
-            _register(form, name, variables.split(), names.split(), update, attrs)
+            _register(form, name, variables.split(), names.split(), update, attrs, write)
         return update
 
     return decorate
@@ -189,6 +196,7 @@ def _register(
     operands: list[str],
     update: Update,
     attrs: dict[str, bool],
+    write: Update | None,
 ) -> None:
     resource, sparse = form.startswith("Resource"), "Sparse" in form
     body: dict[str, Any] = {
@@ -199,6 +207,8 @@ def _register(
         "operands": tuple(operands),
         "sparse": sparse,
         "update": update,
+        "write": write,
+        "fast_in_place": sparse or write is not None,
         "stateful": resource,
     }
     for variable in variables:

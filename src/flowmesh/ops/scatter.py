@@ -70,6 +70,7 @@ def _scatter_rows(
 class _RefScatter(OpDef, abstract=True):
     kind = ""
     in_place = True
+    fast_in_place = True
     ref = Input("T", ref=True, access="update")
     indices = Input("Tindices")
     updates = Input("T")
@@ -92,6 +93,7 @@ class _RefScatter(OpDef, abstract=True):
 class _ResourceScatter(OpDef, abstract=True):
     kind = ""
     in_place = True
+    fast_in_place = True
     resource = Input(dtypes.resource, access="update")
     indices = Input("Tindices")
     updates = Input("dtype")

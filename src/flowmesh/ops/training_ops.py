@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from flowmesh.ops.optimizer_op import Array, optimizer
 
 
-@optimizer("GradientDescent", "var", "alpha delta", forms="Apply ResourceApply")
+def _descend(op: Any, var: Array, alpha: Array, delta: Array) -> None:
+    np.subtract(var, alpha * delta, out=var)
+
+
+@optimizer("GradientDescent", "var", "alpha delta", forms="Apply ResourceApply", write=_descend)
 def _gradient_descent(op: Any, xp: Any, var: Array, alpha: Array, delta: Array) -> Any:
     """var -= alpha * delta."""
     return (var - alpha * delta,)

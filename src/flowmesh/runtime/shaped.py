@@ -178,7 +178,10 @@ class ShapedCluster:
         size = program.size
         self.work = work
         """What a run costs (see `cost.py`)."""
-        self.only_updates = all(i.in_place or i.op.type in FREE for i in instructions)
+        self.only_updates = all(
+            (i.in_place and i.op.definition.fast_in_place) or i.op.type in FREE
+            for i in instructions
+        )
         """Whether all it does is to update variables in their own memory, which an XLA program would not do faster."""
         held = {c.number: c for c in inputs if isinstance(c, Cell)}
         self.shapes = tuple([None if isinstance(v, Cell) else v.shape for v in inputs])
