@@ -300,3 +300,24 @@ def test_long_work_leaves_the_reading_thread(graph: Any, monkeypatch: pytest.Mon
         for _ in range(8):
             session.run(train, feed)
         np.testing.assert_array_equal(session.run(variables), _alone(8))
+
+
+def test_a_master_that_drains_refuses_prepared_steps(graph: Any, fanned: list[int]) -> None:
+    x, y, train, _ = regression()
+    with tf.device("/job:worker/task:0"):
+        local = tf.constant(1.0) + 1.0
+    feed = {x: np.float32(0.5), y: np.float32(2)}
+    with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(3):
+            session.run(train, feed)
+            session.run(local)
+        fanned.clear()
+        master = session._master.session(session._handle)
+        master.refuse(tf.errors.UnavailableError(None, None, "no more steps"))
+        for _ in range(2):
+            with pytest.raises(tf.errors.UnavailableError, match="no more steps"):
+                session.run(train, feed)
+            with pytest.raises(tf.errors.UnavailableError, match="no more steps"):
+                session.run(local)
+        assert not fanned
