@@ -55,3 +55,22 @@ def later_names_only_values(tf, err):
     found += [tf.image.transpose(a), tf.image.resize_with_crop_or_pad(a, 6, 3)]
     moving = tf.placeholder_with_default(a, [None, None, None, 2])
     return found + [tf.image.central_crop(moving, 0.5)] + _ran(tf, *found)
+
+
+def csv_errors(tf, err):
+    return [
+        err(lambda: _ran(tf, *tf.decode_csv(["1,2", ""], [[0], [7]]))),
+        err(lambda: tf.decode_csv("1,true", [[0], [True]])),
+    ]
+
+
+def cut_off_only_values(tf, err):
+    pixels = tf.cast(tf.reshape(tf.range(0, 8 * 96 * 3), [96, 8, 3]) % 251, tf.uint8)
+    with tf.Session() as session:
+        whole = session.run(tf.image.encode_jpeg(pixels))
+        part = tf.image.decode_jpeg(whole[: len(whole) * 2 // 3], try_recover_truncated=True)
+        return session.run(tf.shape(part))
+
+
+def cut_off_errors(tf, err):
+    return [err(lambda: _ran(tf, tf.image.decode_jpeg(b"\xff\xd8\xff\xe0junk"))[0])]

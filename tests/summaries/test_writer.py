@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flowmesh.core import errors
 from flowmesh.formats import summary as summary_protos
 from flowmesh.formats.events import EventsWriter
 from flowmesh.proto.config_pb2 import RunMetadata
@@ -174,3 +175,12 @@ def test_cache(tmp_path: Path) -> None:
         assert one.event_writer.closed
         assert cache.get(str(tmp_path)) is not one
         cache.clear()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(errors.OpError, match="file"):
+        tf.summary.FileWriter(file)
+    with pytest.raises(errors.NotFoundError, match="/proc/nope"):
+        tf.summary.FileWriter("/proc/nope")

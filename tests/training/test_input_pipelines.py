@@ -5,12 +5,14 @@ from __future__ import annotations
 import collections
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from flowmesh.client import idle_runners
 from flowmesh.core import errors
 from flowmesh.frontend import record_io
 from flowmesh.training import input_report, queue_runner
@@ -200,6 +202,34 @@ def test_started_runners_look_for_a_standstill(
         coord.join(threads, stop_grace_period_secs=20)
     text = told[0][0] % told[0][1:]
     assert "stuck" in text and "Nobody is known to enqueue into mine" in text
+
+
+def test_a_step_that_waits_for_runners_nobody_started_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(idle_runners, "WAITS_SECS", 0.01)
+    told: list[Any] = []
+    said = threading.Event()
+
+    def note(*args: Any) -> None:
+        told.append(args)
+        said.set()
+
+    monkeypatch.setattr(idle_runners.tf_logging, "warning", note)
+    number = tf.train.range_input_producer(4, num_epochs=1, shuffle=False).dequeue()
+    batch = tf.train.batch([number], 2, name="pairs")
+    with tf.Session() as sess, ThreadPoolExecutor(1) as pool:
+        sess.run(tf.local_variables_initializer())
+        step = pool.submit(sess.run, batch)
+        assert said.wait(20) and not step.done()
+        coord = tf.train.Coordinator()
+        threads = tf.train.start_queue_runners(sess, coord)
+        assert step.result(20).tolist() == [0, 1]
+        coord.request_stop()
+        coord.join(threads, stop_grace_period_secs=20)
+    text = told[0][0] % told[0][1:]
+    assert "waits for the queue 'pairs/fifo_queue'" in text
+    assert "tf.train.start_queue_runners(sess, coord)" in text
 
 
 def test_a_graph_without_queues() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from unittest import mock as mock
+
+from flowmesh.training.benchmark import Benchmark as Benchmark
 from flowmesh.training.testing import (
     TestCase as TestCase,
     assert_equal_graph_def as assert_equal_graph_def,
@@ -17,6 +20,7 @@ from flowmesh.training.testing import (
 )
 
 __all__ = [
+    "Benchmark",
     "TestCase",
     "assert_equal_graph_def",
     "compute_gradient",
@@ -27,5 +31,6 @@ __all__ = [
     "is_built_with_cuda",
     "is_gpu_available",
     "main",
+    "mock",
     "test_src_dir_path",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.client import fetches as fetching
+from flowmesh.client import fetches as fetching, idle_runners
 from flowmesh.client.feeds import feed_tensor, feed_value, flatten_feed_dict
 from flowmesh.client.fetches import FetchMapper
 from flowmesh.client.warm import WarmStep, is_simple, step_key, warm_step
@@ -22,6 +22,7 @@ from flowmesh.distributed import cluster_target
 from flowmesh.distributed.futures import held
 from flowmesh.distributed.interfaces import NEVER
 from flowmesh.graph import default_stack
+from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.graph import Graph, get_default_graph
 from flowmesh.graph.operation import Operation
 from flowmesh.proto import config_pb2
@@ -243,7 +244,7 @@ class BaseSession:
     ) -> list[Any]:
         try:
             handle, options = self._opened(options)
-            return self._master.run_step(
+            arguments = (
                 handle,
                 [(t.name, v) for t, v in feeds.items()],
                 [t.name for t in wanted],
@@ -251,6 +252,10 @@ class BaseSession:
                 options,
                 metadata,
             )
+            if not self._graph._collections.get(GraphKeys.QUEUE_RUNNERS):
+                return self._master.run_step(*arguments)
+            with idle_runners.watched(self, [*(t.op for t in wanted), *targets]):
+                return self._master.run_step(*arguments)
         except errors.OpError as error:
             raise self._named(error) from None
 

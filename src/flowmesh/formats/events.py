@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from google.protobuf.message import DecodeError
 
-from flowmesh.core.errors import DataLossError, FailedPreconditionError
+from flowmesh.core.errors import DataLossError, FailedPreconditionError, from_exception, make
 from flowmesh.formats.records import RecordReader, RecordWriter
 from flowmesh.proto.event_pb2 import Event
 
@@ -69,7 +69,11 @@ class EventsWriter:
         """Starts a new file if the last one was closed."""
         if self._writer is not None:
             return
-        os.makedirs(self._directory, exist_ok=True)
+        try:
+            os.makedirs(self._directory, exist_ok=True)
+        except OSError as error:
+            why = f"{self._directory}; {error.strerror or error}"
+            raise make(from_exception(error).error_code, why) from error
         now = self._clock()
         name = f"events.out.tfevents.{int(now):010d}.{self._hostname}"
         attempt = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zlib
 from typing import Any
 
@@ -210,22 +211,31 @@ def decode_jpeg(data: bytes, channels: int, ratio: int = 1, truncated: bool = Fa
     return _pixels(image.convert(mode))
 
 
+_truncated_lock = threading.Lock()
+
+
 def _load_truncated(image: Any) -> None:
     """Loads an image that may be cut off; what is missing stays gray."""
-    try:
-        image.load()
-    except OSError:
-        image.readonly = 0
-        if image.im is None:
-            raise
+    from PIL import ImageFile
+
+    with _truncated_lock:  # Pillow has one switch for the whole process
+        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
+        try:
+            image.load()
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def decode_gif(data: bytes) -> np.ndarray:
     """All frames of a GIF, [frames, height, width, 3]."""
     from PIL import ImageSequence
 
-    image = _opened(data, f"Invalid GIF data, size {len(data)}")
-    frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
+    complaint = f"Invalid GIF data (size {len(data)})"
+    image = _opened(data, f"{complaint}, failed to open gif file: no screen descriptor or no frame")
+    try:
+        frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
+    except (OSError, ValueError, SyntaxError, IndexError) as error:
+        raise _invalid(f"{complaint}, failed to slurp gif file: {error}") from None
     if not frames:
         raise _invalid("GIF has no frames")
     return np.stack(frames)

@@ -273,6 +273,7 @@ def _convert_types(
             f"List argument '{arg.name}' to '{cls.op_type}' Op with length {len(tensors)} shorter than "
             f"minimum length {definition.minimum}."
         )
+    attr_values.check_allowed(solved[name], definition, cls.op_type, arg.name)
     return tensors
 
 

@@ -175,7 +175,7 @@ class DecodeCSV(OpDef):
         return columns
 
     def _row(self, line: bytes, delimiter: int, count: int, row: int) -> list[bytes]:
-        fields = _fields(line, delimiter, self.attrs["use_quote_delim"])
+        fields = _fields(line, delimiter, self.attrs["use_quote_delim"]) if line else []
         chosen = self.attrs["select_cols"]
         if chosen:
             if max(chosen) >= len(fields):

@@ -70,7 +70,8 @@ class _Decode(OpDef, abstract=True):
             raise invalid(f"channels must be 0 or 3 for GIF, got {channels}")
         if len(frames) != 1:
             raise invalid(
-                f"Got {len(frames)} frames, but animated gifs can only be decoded by tf.image.decode_gif"
+                f"Got {len(frames)} frames, but animated gifs can only be decoded by "
+                "tf.image.decode_gif or tf.image.decode_image"
             )
         return frames[0]
 

@@ -107,6 +107,10 @@ class QueueRunner:
         """The name of the queue."""
         return str(self._queue.name)
 
+    def was_started(self, sess: Any) -> bool:
+        """Whether threads have been made for the session, running or ended."""
+        return sess in self._runs_per_session
+
     def create_threads(
         self, sess: Any, coord: Coordinator | None = None, daemon: bool = False, start: bool = False
     ) -> list[threading.Thread]:

@@ -30,6 +30,7 @@ from flowmesh.graph.gradients import gradients
 from flowmesh.graph.graph import Graph, reset_default_graph
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.placeholder import placeholder
+from flowmesh.training.testing_checks import ElementChecks
 
 _SEED = 87654321
 _directory: str | None = None
@@ -184,7 +185,7 @@ def compute_gradient_error(
 # -- test cases ------------------------------------------------------------------------------------
 
 
-class TestCase(unittest.TestCase):
+class TestCase(ElementChecks):
     """A unittest.TestCase with sessions, seeds and comparisons of arrays (tf.test.TestCase)."""
 
     __test__ = False
@@ -281,8 +282,11 @@ class TestCase(unittest.TestCase):
         if first.dtype.kind in "fc" and second.dtype.kind in "fc":
             same = same | (np.isnan(first) & np.isnan(second))
         if not np.all(same):
-            where = np.argwhere(np.logical_not(same))[:10].tolist()
-            self.fail(f"arrays differ at {where}: {first} != {second}. {msg or ''}")
+            where = np.argwhere(np.logical_not(same))
+            self.fail(
+                f"Arrays are not equal: {len(where)} of {first.size} elements differ, at {where[:10].tolist()}: "
+                f"{first} != {second}. {msg or ''}"
+            )
 
     def assertNotAllEqual(self, a: Any, b: Any, msg: str | None = None) -> None:
         """Fails when the arrays are equal."""
@@ -313,9 +317,12 @@ class TestCase(unittest.TestCase):
             f"Shape mismatch: expected {first.shape}, got {second.shape}. {msg or ''}",
         )
         if not np.allclose(first, second, rtol=rtol, atol=atol, equal_nan=True):
+            close = np.isclose(first, second, rtol=rtol, atol=atol, equal_nan=True)
+            where = np.argwhere(np.logical_not(close))
             worst = np.max(np.abs(np.asarray(first - second, float)))
             self.fail(
-                f"arrays differ by up to {worst:g} (rtol={rtol}, atol={atol}): {first} != {second}. {msg or ''}"
+                f"Not equal to tolerance rtol={rtol}, atol={atol}: {len(where)} of {first.size} elements differ, at "
+                f"{where[:10].tolist()}, by up to {worst:g}: {first} != {second}. {msg or ''}"
             )
 
     def assertAllCloseAccordingToType(
@@ -363,22 +370,6 @@ class TestCase(unittest.TestCase):
         self.assertLess(
             float(np.linalg.norm(self._array(ndarray1) - self._array(ndarray2))), err, msg
         )
-
-    def assertAllGreater(self, a: Any, comparison_target: Any) -> None:
-        """Fails unless all elements are greater."""
-        self.assertGreater(np.min(self._array(a)), comparison_target)
-
-    def assertAllLess(self, a: Any, comparison_target: Any) -> None:
-        """Fails unless all elements are less."""
-        self.assertLess(np.max(self._array(a)), comparison_target)
-
-    def assertAllGreaterEqual(self, a: Any, comparison_target: Any) -> None:
-        """Fails unless all elements are greater or equal."""
-        self.assertGreaterEqual(np.min(self._array(a)), comparison_target)
-
-    def assertAllLessEqual(self, a: Any, comparison_target: Any) -> None:
-        """Fails unless all elements are less or equal."""
-        self.assertLessEqual(np.max(self._array(a)), comparison_target)
 
     def assertShapeEqual(self, np_array: Any, tf_tensor: Any, msg: str | None = None) -> None:
         """Fails unless an array and a tensor have one static shape."""
