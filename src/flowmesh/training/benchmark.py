@@ -91,7 +91,7 @@ class Benchmark:
                 "wall_time_max": max(times),
             }
         )
-        result = {
+        result: dict[str, Any] = {
             "iters": min_iters,
             "wall_time": median,
             "throughput": mbs / median if mbs else None,
