@@ -227,6 +227,8 @@ ELSEWHERE = {
     "FixedLengthRecordDataset",
     "FixedLengthRecordDatasetV2",
     "GeneratorDataset",
+    "GroupByWindowDataset",
+    "ExperimentalGroupByWindowDataset",
     "MatchingFilesDataset",
     "TFRecordDataset",
     "TextLineDataset",
@@ -361,3 +363,22 @@ def test_functions_that_the_graph_does_not_have_are_named() -> None:
         variant = raw.MapDataset(numbers(2), [], f="nowhere", **INT)
         with pytest.raises(errors.NotFoundError, match="Function nowhere is not defined"):
             elements(variant, **INT)
+
+
+@pytest.mark.parametrize("name", ["GroupByWindowDataset", "ExperimentalGroupByWindowDataset"])
+def test_groups_by_window(name: str) -> None:
+    with tf.Graph().as_default():
+        key = function(lambda x: [x % 2])
+        size = function(lambda x: [x + 2])
+        batch = trace(
+            lambda k, w: [raw.BatchDataset(w, 9, **INTS)],
+            unique_function_name("f"),
+            [tf.int64, tf.variant],
+            [[], []],
+        )
+        tf.get_default_graph().add_function(batch)
+        variant = getattr(raw, name)(
+            numbers(7), [], [], [],
+            key_func=key, reduce_func=batch, window_size_func=size, **INTS,
+        )  # fmt: skip
+        assert elements(variant, **INTS) == [[0, 2], [1, 3, 5], [4, 6]]

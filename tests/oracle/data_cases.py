@@ -447,3 +447,28 @@ def iterators_only_values(tf, err):
         state = r.reduce(np.int64(5), lambda s, x: s * 2 + x)
         out += sess.run([state, tf.data.experimental.get_single_element(r.skip(3))])
     return out
+
+
+def groups_only_values(tf, err):
+    r = tf.data.Dataset.range(10)
+    x = tf.data.experimental
+    by_three = x.group_by_window(lambda n: n % 3, lambda k, w: w.map(lambda v: (k, v)).batch(5), 2)
+    sized = x.group_by_window(
+        lambda n: n % 2, lambda k, w: w.batch(9), window_size_func=lambda k: k + 2
+    )
+    lengths = r.map(lambda n: (tf.fill([(n * 7) % 5], n), n))
+    length = lambda a, n: tf.shape(a)[0]
+    return [
+        _elements(tf, r.apply(by_three)),
+        _ints(tf, r.apply(sized)),
+        _elements(tf, lengths.apply(x.bucket_by_sequence_length(length, [2, 4], [3, 2, 2]))),
+        _elements(
+            tf,
+            lengths.apply(
+                x.bucket_by_sequence_length(
+                    length, [2, 5], [2, 2, 2], ([None], []), (np.int64(-1), np.int64(0)), True
+                )
+            ),
+        ),
+        err(lambda: r.apply(x.bucket_by_sequence_length(length, [2], [2]))),
+    ]

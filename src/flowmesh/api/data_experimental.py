@@ -20,6 +20,10 @@ from flowmesh.frontend.data.experimental import (
     take_while as take_while,
     unbatch as unbatch,
 )
+from flowmesh.frontend.data.grouping import (
+    bucket_by_sequence_length as bucket_by_sequence_length,
+    group_by_window as group_by_window,
+)
 from flowmesh.frontend.data.options import (
     DistributeOptions as DistributeOptions,
     MapVectorizationOptions as MapVectorizationOptions,

@@ -18,4 +18,8 @@ from flowmesh.frontend.data.experimental import (
     sloppy_interleave as sloppy_interleave,
     unbatch as unbatch,
 )
+from flowmesh.frontend.data.grouping import (
+    bucket_by_sequence_length as bucket_by_sequence_length,
+    group_by_window as group_by_window,
+)
 from flowmesh.frontend.data.readers import CsvDataset as CsvDataset
