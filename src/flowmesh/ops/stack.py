@@ -40,6 +40,10 @@ class Pack(OpDef):
 
     def compute(self, xp: Any, values: Any) -> Any:
         first = np.shape(values[0])
+        if xp is np and not first:
+            kinds = {v.dtype for v in values}
+            if len(kinds) == 1 and np.object_ not in kinds and not any(v.ndim for v in values):
+                return np.fromiter(values, kinds.pop(), len(values))
         for i, value in enumerate(values):
             if np.shape(value) != first:
                 raise invalid(
@@ -49,8 +53,6 @@ class Pack(OpDef):
         at = self.attrs["axis"]
         if any(getattr(v, "dtype", None) == np.object_ for v in values):
             return np.stack([np.asarray(v, object) for v in values], at)
-        if xp is np and not first and len({v.dtype for v in values}) == 1:
-            return np.fromiter(values, values[0].dtype, len(values))
         return xp.stack(list(values), at)
 
     def gradient(self, op: Any, grad: Any) -> Any:

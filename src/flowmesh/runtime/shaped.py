@@ -389,6 +389,8 @@ def _store(
 def grouped_kernel(instruction: Instruction) -> Callable[..., Any]:
     definition = instruction.op.definition
     compute = definition.compute
+    if len(definition.input_args) == 1:  # one list
+        return lambda xp, *arguments: compute(xp, list(arguments))
 
     def kernel(xp: Any, *arguments: Any) -> Any:
         return compute(xp, *definition.group_inputs(list(arguments)))
