@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import flowmesh as tf
+from flowmesh.core import limits
 from tests.oracle import replay
 
 MADE_HERE = [
@@ -153,3 +154,15 @@ def test_a_variable_that_changes_its_dtype_is_refused() -> None:
     changed = pytest.raises(tf.errors.InvalidArgumentError, match="was passed float32 from")
     with tf.Graph().as_default(), changed:
         tf.while_loop(lambda i: i < 3, lambda i: tf.cast(i, tf.float32), [0])
+
+
+def test_the_size_of_an_array_is_limited() -> None:
+    with limits.use(limits.Limits.parse("tensor=1M")), tf.Graph().as_default():
+        size = tf.placeholder(tf.int32, [])
+        array = tf.TensorArray(tf.float32, size)
+        grown = tf.TensorArray(tf.float32, 0, dynamic_size=True).write(size, 1.0)
+        with session() as sess:
+            for wanted in (array.size(), grown.size()):
+                with pytest.raises(tf.errors.ResourceExhaustedError):
+                    sess.run(wanted, {size: 2**31 - 2})
+                assert sess.run(wanted, {size: 3}) in (3, 4)

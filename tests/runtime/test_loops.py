@@ -84,6 +84,34 @@ def test_nested_loops_and_their_gradients_give_the_same_both_ways() -> None:
         np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
 
+def test_branches_in_a_loop_are_compiled_with_it() -> None:
+    with tf.Graph().as_default():
+        x = tf.constant([0.3, 0.7])
+        count = tf.Variable(0.0, name="count")
+
+        def even(a: Any) -> Any:
+            with tf.control_dependencies([tf.assign_add(count, 1.0)]):
+                return tf.cond(a[0] > 0.5, lambda: a * x, lambda: a + x)
+
+        def body(i: Any, a: Any, kept: Any) -> Any:
+            a = tf.cond(tf.equal(i % 3, 0), lambda: even(a), lambda: tf.sin(a) * x)
+            return i + 1, a, kept.write(i, a)
+
+        kept = tf.TensorArray(tf.float32, 7)
+        _, y, kept = tf.while_loop(lambda i, *_: i < 7, body, [0, x, kept])
+        wanted = [y, kept.stack(), *tf.gradients(tf.reduce_sum(y), x)]
+        found, counts = [], []
+        for mode in ("numpy", "xla"):
+            with session(mode) as sess:
+                sess.run(tf.global_variables_initializer())
+                done = counted(lambda s=sess: found.append(s.run(wanted)))
+                counts.append(sess.run(count))
+        assert counts == [3.0, 3.0]
+        assert (done["compiles"], done["numpy_runs"], done["fallbacks"]) == (1, 0, 0)
+        for a, b in zip(*found):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
 def test_a_long_loop_is_compiled_while_it_runs() -> None:
     with tf.Graph().as_default():
         n = tf.placeholder(tf.int64, [])

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from flowmesh.core import limits
 from flowmesh.core.shapes import TensorShape
 from flowmesh.resources.manager import Resource
 
@@ -55,7 +56,9 @@ class TracedArray(Resource):
         if self.shape_of_elements is None:
             raise TypeError("A TensorArray is read before the shape of its elements is known")
         if self.buffer is None:
-            self.buffer = self.xp.zeros((self.size, *self.shape_of_elements), self.dtype)
+            shape = (self.size, *self.shape_of_elements)
+            limits.check_shape(shape, np.dtype(self.dtype).itemsize)
+            self.buffer = self.xp.zeros(shape, self.dtype)
 
     def _expect(self, shape: tuple[int, ...]) -> None:
         if self.shape_of_elements is None:
@@ -194,7 +197,9 @@ class TracedStack(Resource):
             raise TypeError("A stack is popped before the shape of its values is known")
         self.capacity = self.reserved = max(1, capacity)
         self.depth = 0
-        self.buffer = self.xp.zeros((self.capacity, *self.shape_of_elements), self.dtype)
+        shape = (self.capacity, *self.shape_of_elements)
+        limits.check_shape(shape, np.dtype(self.dtype).itemsize)
+        self.buffer = self.xp.zeros(shape, self.dtype)
         self.count = self.xp.zeros((), np.int32)
 
     def reserve(self, pushed: int) -> None:

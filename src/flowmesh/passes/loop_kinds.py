@@ -35,7 +35,7 @@ def classify(op: Operation) -> None:
     )
     attrs["traceable"] = (
         not attrs["steps"]
-        and not kinds & {Kind.NUMPY, *_BRANCHES}
+        and Kind.NUMPY not in kinds
         and all(_only_asks(o) for o in loops)
         and all(loop_of(o).counters for o in loops if o is not op)
     )

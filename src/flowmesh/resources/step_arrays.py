@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from flowmesh.core import errors
+from flowmesh.core import errors, limits
 from flowmesh.core.dtypes import DType
 from flowmesh.core.shapes import TensorShape
 from flowmesh.resources.manager import Resource
 
 _NOTHING: Any = None
 _CLEARED: Any = object()
+_REFERENCE = 8
+"""Bytes that an element takes before it has a value."""
 
 
 class StepArray(Resource):
@@ -39,6 +41,7 @@ class StepArray(Resource):
         """`adds`: values written to one element are added up (gradients)."""
         if size < 0:
             raise errors.InvalidArgumentError(None, None, "Size should be >= 0.")
+        limits.check_shape([size], _REFERENCE)
         self.name = name
         self.dtype = dtype
         self.element_shape = element_shape
@@ -73,6 +76,7 @@ class StepArray(Resource):
         if self.identical_shapes and not self.element_shape.is_fully_defined():
             self.element_shape = shape
         if index >= size:
+            limits.check_shape([index + 1], _REFERENCE)
             self.values.extend([_NOTHING] * (index + 1 - size))
         held = self.values[index]
         if held is _CLEARED:
@@ -123,6 +127,7 @@ class StepArray(Resource):
                 "error."
             )
         dims = _sizes(self.element_shape)
+        limits.check_shape(dims, 8)
         if self.dtype.as_numpy_dtype is object:
             return np.full(dims, b"", object)
         return np.zeros(dims, self.dtype.as_numpy_dtype)

@@ -15,6 +15,8 @@ import numpy as np
 from flowmesh.ops.traced_arrays import TracedArray, TracedStack
 from flowmesh.passes.loop_counters import iterations
 from flowmesh.runtime import lanes
+from flowmesh.runtime.branch_trace import evaluate_branches
+from flowmesh.runtime.failures import NodeFailure
 from flowmesh.runtime.program import Cell, Instruction, LoopProgram, Nested
 
 _Call = Callable[[Instruction, list[Any], list[Any]], Any]
@@ -131,10 +133,24 @@ class _Traced:
     def _evaluate(self, nested: Nested, values: Sequence[Any]) -> list[Any]:
         arguments = [*values, *self._arguments[self._number :]]
         registers = nested.registers(arguments)
-        nested.program.evaluate(
-            registers, self._implicit, lambda i, a: self._call(i, a, self._implicit)
-        )
+        if nested.program.may_die:
+            evaluate_branches(self._jax, nested, registers, self._implicit, self._run)
+        else:
+            nested.program.evaluate(
+                registers, self._implicit, lambda i, a: self._call(i, a, self._implicit)
+            )
         return nested.results(registers, arguments)
+
+    def _run(self, instruction: Instruction, registers: list[Any]) -> None:
+        """Traces one instruction."""
+        try:
+            arguments = instruction.arguments(registers)
+            result = self._call(instruction, arguments, self._implicit)
+            instruction.store(registers, self._implicit, result)
+        except NodeFailure:
+            raise
+        except Exception as exc:
+            raise NodeFailure(instruction.op, exc) from exc
 
     def _asked(self, values: Sequence[Any]) -> Any:
         """Whether the loop goes on with these values."""
