@@ -159,6 +159,26 @@ def test_a_loop_over_values_stays_where_it_was_built() -> None:
     assert inside == {TASKS[2]}
 
 
+def test_a_loop_and_its_backward_loop_are_on_one_task_each() -> None:
+    def build() -> None:
+        with tf.device("/job:ps/task:0"):
+            v = tf.Variable(1.0, name="v")
+        with tf.device("/job:ps/task:1"):
+            kept = tf.TensorArray(tf.float32, 3)
+            body = lambda i, a, t: (i + 1, tf.tanh(a * v), t.write(i, a))  # noqa: E731
+            _, _, kept = tf.while_loop(lambda i, *_: i < 3, body, [0, 1.0, kept])
+            y = kept.stack()
+        tf.gradients(y, v)
+
+    with tf.Graph().as_default() as graph:
+        build()
+        ops = topological_order(graph.get_operations())
+        where = place(ops, devices(*TASKS), default="/job:w/replica:0/task:0")
+        root, _ = find_frames(ops)
+    for frame in root.children.values():
+        assert {where[op] for op in frame.all_ops()} == {TASKS[1]}
+
+
 def test_a_loop_that_would_be_on_two_tasks_is_refused_by_name() -> None:
     def build() -> None:
         variables = []

@@ -87,7 +87,10 @@ def find_frames(ops: Sequence[Operation]) -> tuple[Frame, dict[Operation, Frame]
             frame.enters.append(op)
         elif op.type in FRAME_OPS and inside.parent is None:
             raise errors.InvalidArgumentError(
-                None, op, f"The node {op.name} ({op.type}) belongs to a loop, but is in none"
+                None,
+                op,
+                f"The node {op.name} ({op.type}) belongs to a loop, but is in none. A loop must be whole in one task's part "
+                "of the graph: leave it, and its gradients, on one task.",
             )
         elif op.type in EXITS:
             assert inside.parent is not None

@@ -262,7 +262,7 @@ class _LoopMaker:
             None,
             (frame.ops or frame.enters)[0],
             f"The frame {frame.name} (with {names} ...) is no loop that can be run here: {why}. A loop must be whole in one "
-            "task's part of the graph; build it with tf.while_loop and leave it on one task.",
+            "task's part of the graph: leave it, and its gradients, on one task.",
         )
 
     @staticmethod

@@ -4,7 +4,8 @@ Rules
   1. Where an op of the loop must stay with something that lives on a task (a variable, a queue), the loop goes to that task. If that is so
      for two tasks, it is an error that names the ops.
   2. Otherwise the loop goes to the task on which its LoopCond is. What was asked for explicitly gives way: a loop is not spread over tasks.
-  3. Ops move with their colocation groups, to the device of the same type and index, or the first one that has a kernel.
+  3. Loops with ops of one colocation group count as one: a backward loop goes with its forward loop.
+  4. Ops move with their colocation groups, to the device of the same type and index, or the first one that has a kernel.
 Postcondition: the ops of each loop that is in no other one, with what leads in and out, are on one task.
 """
 
@@ -32,14 +33,32 @@ def keep_loops_whole(
     if not has_frames(ops):
         return
     root, _ = find_frames(ops)
-    for frame in root.children.values():
-        members = [op for op in frame.all_ops() if op in placement]
+    for frames in _joined(list(root.children.values()), placement, colocation):
+        inside = [op for frame in frames for op in frame.all_ops()]
+        members = [op for op in dict.fromkeys(inside) if op in placement]
         tasks = {device_spec.task_name(placement[op]) for op in members}
         if len(tasks) > 1:
-            task = _home(frame, members, placement, colocation)
+            task = _home(frames[0], members, placement, colocation)
             for op in members:
                 if device_spec.task_name(placement[op]) != task:
                     _move(op, task, placement, colocation, devices)
+
+
+def _joined(
+    frames: Sequence[Frame], placement: dict[Operation, str], colocation: Colocation
+) -> list[list[Frame]]:
+    """The loops, those together that have ops of one colocation group (a loop and its backward loop, say)."""
+    found: list[tuple[list[Frame], set[int]]] = []
+    for frame in frames:
+        groups = {id(colocation.group(op)) for op in frame.all_ops() if op in placement}
+        together, apart = [frame], []
+        for others, known in found:
+            if known.isdisjoint(groups):
+                apart.append((others, known))
+            else:
+                together, groups = [*others, *together], groups | known
+        found = [*apart, (together, groups)]
+    return [together for together, _ in found]
 
 
 def _home(

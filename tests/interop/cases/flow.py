@@ -101,7 +101,7 @@ def recurrent_network(tf, ctx):
         out = tf.TensorArray(tf.float32, 5)
         _, _, out = tf.while_loop(lambda i, *_: i < 5, body, [0, tf.zeros([2, 2]), out])
         loss = tf.reduce_mean(tf.square(out.stack() - 0.3))
-    train = tf.train.GradientDescentOptimizer(0.5).minimize(loss)
+        train = tf.train.GradientDescentOptimizer(0.5).minimize(loss)
     feed = {x: [[0.1, 0.2, 0.3, 0.4, 0.5], [1.0, -1.0, 0.5, 0.25, 0.0]]}
     with ctx.session() as session:
         session.run(w.initializer)
@@ -112,7 +112,7 @@ def recurrent_network(tf, ctx):
         return [*losses, session.run(w)]
 
 
-@case(clients=("tf2",))
+@case(clients=("tf2",), servers=("flowmesh",))
 def functional_control_flow(tf, ctx):
     """TensorFlow 2's conditionals and loops are functions unless a program turns that off."""
     seen = []
