@@ -68,6 +68,10 @@ _MODULES: dict[str, str] = {
     "flowmesh.contrib.mnist_tutorial": "examples.tutorials.mnist.mnist",
     "flowmesh.contrib.nccl": "contrib.nccl contrib.nccl.python.ops.nccl_ops",
     "flowmesh.contrib.staging": "contrib.staging",
+    "flowmesh.contrib.data": """
+        contrib.data contrib.data.python.ops contrib.data.python.ops.batching
+        contrib.data.python.ops.interleave_ops
+        """,
     "flowmesh.contrib.layers": """
         contrib.layers contrib.layers.python.layers contrib.layers.python.layers.layers
         contrib.layers.python.layers.initializers contrib.layers.python.layers.regularizers
