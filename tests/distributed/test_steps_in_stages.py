@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -300,6 +301,27 @@ def test_long_work_leaves_the_reading_thread(graph: Any, monkeypatch: pytest.Mon
         for _ in range(8):
             session.run(train, feed)
         np.testing.assert_array_equal(session.run(variables), _alone(8))
+
+
+def test_steps_leave_nothing_to_the_garbage_collector(graph: Any) -> None:
+    x, y, train, _ = regression()
+    feed = {x: np.float32(0.5), y: np.float32(2)}
+
+    def objects_after(steps: int) -> int:
+        for _ in range(steps):
+            session.run(train, feed)
+        return len(gc.get_objects())
+
+    with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        session.run(tf.global_variables_initializer())
+        objects_after(20)
+        gc.collect()
+        gc.disable()
+        try:
+            before = objects_after(5)
+            assert objects_after(200) - before < 100
+        finally:
+            gc.enable()
 
 
 def test_a_master_that_drains_refuses_prepared_steps(graph: Any, fanned: list[int]) -> None:

@@ -75,13 +75,15 @@ class FannedStep:
         cancellation = CancellationManager(self._steps.session)
         token = -1 if outer is None else outer.register(cancellation.cancel)
         step = RunningStep(self._parts, cancellation, links)
+        endings: list[Callable[[OpError], object]] = []
         try:
-            self._start(step, step_id, values, cancellation)
+            self._start(step, step_id, values, cancellation, endings)
             return step.wait(NEVER)
         except BaseException:
             self._clean_up(step_id, self._parts)
             raise
         finally:
+            endings.clear()  # a step is freed when it is over, without the garbage collector
             cancellation.close()
             if outer is not None:
                 outer.deregister(token)
@@ -92,11 +94,10 @@ class FannedStep:
         step_id: int,
         values: Sequence[Any],
         cancellation: CancellationManager,
+        endings: list[Callable[[OpError], object]],
     ) -> None:
-        endings: list[Callable[[OpError], object]] = []
-
         def end(error: OpError) -> None:
-            for ending in endings:
+            for ending in list(endings):
                 ending(error)
 
         own = self._own
