@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -299,12 +298,15 @@ def test_a_deadline_names_the_rendezvous_key():
     assert any("slow" in m or "rendezvous key" in m for m in messages)
 
 
-def test_a_step_in_time_needs_no_timer(machine):
+def test_a_step_in_time_needs_no_timer(machine, monkeypatch):
+    def schedule(at, callback):
+        raise AssertionError("a timer was set")
+
+    monkeypatch.setattr("flowmesh.runtime.timer.schedule", schedule)
     with Graph().as_default() as graph:
         y = raw.Neg(const(1.0))
     step = machine.step(timeout=1000)
     assert machine.start(graph, [y], step=step)[0].done()
-    assert not [t for t in threading.enumerate() if t.name == "flowmesh-timer"]
 
 
 # -- failing ---------------------------------------------------------------------------------------------------
@@ -534,16 +536,14 @@ def test_heavy_work_does_not_run_in_the_thread_that_delivers(monkeypatch):
     monkeypatch.setattr("flowmesh.runtime.executor.HEAVY", cost.PER_OP)
     machine = Machine()
     host_kit.gate("heavy")
-    ran: Future = Future()
     with Graph().as_default() as graph:
         y = raw.Neg(make_gate("heavy"), name="y")
         note = raw.TestNote(y, note=b"heavy")
     host_kit.seen.pop(b"heavy", None)
     (future,) = machine.start(graph, [note])
-    future.add_done_callback(lambda _: ran.set_result(threading.current_thread().name))
     host_kit.gates[b"heavy"].set_result(2.0)
     assert future.result(WAIT) == {}
-    assert ran.result(WAIT).startswith("flowmesh-compute")
+    assert host_kit.seen[b"heavy"][0][1].startswith("flowmesh-compute")
 
 
 def test_a_long_chain_of_deliveries_does_not_overflow_the_stack():
@@ -575,3 +575,18 @@ def test_traces_name_nodes_devices_and_times(machine):
     assert all(r.start <= r.end for r in records)
     assert by_name["y"].outputs[0].shape == (2,)
     assert set(trace.thread_names()) == {r.thread_id for r in records}
+
+
+def test_work_whose_size_comes_with_a_value_does_not_run_in_the_thread_that_delivers():
+    machine = Machine()
+    with Graph().as_default() as graph:
+        count = placeholder("count", [], dtypes.int32)
+        host_kit.gate("size")
+        with graph.control_dependencies([make_gate("size").op]):
+            y = raw.Fill([raw.Identity(count)], const(3.0), name="y")
+        note = raw.TestNote(raw.Max(y, [0]), note=b"filled")
+    host_kit.seen.pop(b"filled", None)
+    (future,) = machine.start(graph, [note], {count: np.int32(5)})
+    host_kit.gates[b"size"].set_result(2.0)
+    assert future.result(WAIT) == {}
+    assert host_kit.seen[b"filled"][0][1].startswith("flowmesh-compute")

@@ -39,6 +39,8 @@ MAX_SIGNATURES = 16
 """Programs kept for one cluster; beyond that new signatures are run by NumPy."""
 MAX_SHAPED = 128
 """Shapes of its inputs for which a cluster that NumPy runs is prepared."""
+_LIGHT_BYTES = 1 << 20
+"""Inputs of open shapes with so many bytes are no light work."""
 _MAX_KNOWN = 512
 _MAX_STATIC_SIZE = 1024
 _RECORDED = 2
@@ -128,9 +130,13 @@ class ClusterRunner:
             return self
         return ClusterRunner(self.program, self.device, *self._how, self.label)
 
-    @property
-    def may_compile(self) -> bool:
-        """Whether the next run may have to compile a program of some size first, which takes long."""
+    def may_take_long(self, slots: Sequence[Any], inputs: Sequence[int]) -> bool:
+        """Whether a run with the inputs in these slots may take long although its work seems small: it may be compiled first, or the
+        sizes of its values be known only now."""
+        if not self.program.fixed and (
+            self.program.grows or sum(getattr(slots[i], "nbytes", 0) for i in inputs) > _LIGHT_BYTES
+        ):
+            return not cost.moves_nothing(self.program.ops)
         if self._settled or self._warm is not None:
             return False
         usual = self._usual

@@ -399,9 +399,13 @@ class _Run:
     def _is_heavy(self, number: int, at_home: bool) -> bool:
         executable = self._executable
         runner = executable.clusters.get(number)
-        if runner is not None and (runner.work >= HEAVY or (not at_home and runner.may_compile)):
+        if runner is None or number in executable.slow:
+            return number in executable.slow or number in executable.loops
+        if runner.work >= HEAVY or number in executable.loops:
             return True
-        return number in executable.slow or number in executable.loops
+        if at_home:
+            return False
+        return runner.may_take_long(self._slots, executable.schedule.tasks[number].inputs)
 
     def _hand_over(self, numbers: Sequence[int]) -> None:
         for number in numbers:

@@ -14,7 +14,7 @@ import numpy as np
 
 from flowmesh.core import dtypes, errors
 from flowmesh.graph.graph import Graph
-from flowmesh.graph.growth import check_traced
+from flowmesh.graph.growth import GROWING, check_traced
 from flowmesh.graph.op_def import DEAD, ArgDef
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
@@ -348,6 +348,11 @@ class Program:
             t.shape.is_fully_defined() for i, t in enumerate(self.inputs) if i not in self.handles
         ) and all(t.shape.is_fully_defined() for op in self.ops for t in op.outputs)
         """Whether every run has the same shapes."""
+        self.grows = any(
+            op.type in GROWING and not all(t.shape.is_fully_defined() for t in op.outputs)
+            for op in self.ops
+        )
+        """Whether values of its inputs say how large its outputs are."""
         self.template: list[Any] = [None] * self.size
         for register, value in self.constants:
             self.template[register] = value

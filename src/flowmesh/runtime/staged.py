@@ -81,11 +81,10 @@ class _Unit:
         self.op = task.op
         self.reads = runner is None and task.op.inputs[0].dtype._is_ref_dtype
 
-    @property
-    def takes_long(self) -> bool:
+    def takes_long(self, slots: Sequence[Any]) -> bool:
         """Whether a thread that merely delivered a value leaves it to another one."""
         runner = self.runner
-        return bool(self.slow or runner.work >= _LONG or runner.may_compile)
+        return bool(self.slow or runner.work >= _LONG or runner.may_take_long(slots, self.inputs))
 
 
 class StagedPlan:
@@ -291,7 +290,7 @@ class StagedRun:
                 if runner.work >= _PROMPT and outbox:
                     self._send(outbox)
                     outbox = []
-                if not at_home and unit.takes_long:
+                if not at_home and unit.takes_long(self._slots):
                     if outbox:
                         self._send(outbox)
                     self._todo = [*later, *units[at:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import socket
 import struct
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowmesh.core import errors
+from flowmesh.core import errors, limits
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.distributed.transport.direct import frames, helping
 from flowmesh.distributed.transport.direct.channel import Channel, Message
@@ -251,3 +252,72 @@ def test_several_waiting_threads_leave_a_connection_to_its_own(pair: Pair) -> No
     for join in joins:
         join()
     assert near.alive
+
+
+def _free_memory() -> int:
+    """Bytes that this machine has to spare; much where it does not tell."""
+    try:
+        with open("/proc/meminfo") as file:
+            return next(int(x.split()[1]) << 10 for x in file if x.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 1 << 40
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(_free_memory() < 8 << 30, reason="needs memory")
+def test_a_tensor_may_have_more_than_2_gb() -> None:
+    """What is sent are zeros, which take no memory; what arrives does."""
+    value = np.zeros((1 << 31) + 16, np.uint8)
+    value[[0, 1 << 31, -1]] = 1, 2, 3
+    for near, _, recorder in connected(shared=False):
+        near.push(7, [("key", value, False)])
+        assert recorder.arrived.acquire(timeout=120)
+        arrived = recorder.pushed_values[0][2]
+        assert arrived.shape == value.shape
+        assert arrived[[0, 1, 1 << 31, -1]].tolist() == [1, 0, 2, 3]
+
+
+def test_a_reading_thread_does_not_copy_what_is_very_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flowmesh.distributed.transport.direct.channel._LARGE", 100_000)
+    copying: list[str] = []
+    place = Channel._place
+
+    def noted(self: Channel, *args: Any) -> None:
+        copying.append(threading.current_thread().name)
+        place(self, *args)
+
+    monkeypatch.setattr(Channel, "_place", noted)
+    for near, _, _ in connected(shared=True):
+        sizes = (10_000, 1_000_000)
+        for size in sizes:
+            np.testing.assert_array_equal(echo(near, np.arange(size))[0], np.arange(size))
+    assert copying[0::2] == [threading.current_thread().name] * 2
+    assert copying[1] != "flowmesh-direct-send"
+    assert copying[3] == "flowmesh-direct-send"
+
+
+def test_who_pushes_more_than_is_taken_is_cut_off() -> None:
+    """A sender that ignores the window: the receiver does not keep what it sends."""
+    for near, far, recorder in connected(False, window=1 << 20):
+        far._window = 1 << 19
+        waiting: Future[Any] = near.call(Kind.RUN_GRAPH, b"", (), lambda m: m)
+        chunk = np.zeros(50_000, np.float32)
+        with contextlib.suppress(errors.UnavailableError):
+            for number in range(5):
+                near.push(1, [(f"k{number}", chunk, False)])
+        with pytest.raises(errors.UnavailableError):
+            waiting.result(20)
+        assert "pushes more than is taken" in far._why
+        assert len(recorder.pushed_values) == 2
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_tensor_over_the_limit_is_refused_and_the_connection_goes_on(shared: bool) -> None:
+    with limits.use(limits.Limits(tensor=1 << 20)):
+        for near, far, _ in connected(shared):
+            with pytest.raises(errors.ResourceExhaustedError, match="over the limit of 1048576"):
+                echo(near, np.zeros(1 << 21, np.uint8))
+            np.testing.assert_array_equal(echo(near, np.arange(7))[0], np.arange(7))
+            assert not far.channel.has_more

@@ -1,7 +1,7 @@
 """`Channel`: frames over one socket. Anybody may send; one thread reads and hands on what arrives.
 
-Sending never waits in a reading thread: what the socket does not take at once a thread made for the purpose sends. Frames that a
-reading thread causes are sent together when it has handled what it read.
+Sending never waits in a reading thread: what the socket does not take at once a thread made for the purpose sends, and it also copies what
+is very large into shared memory. Frames that a reading thread causes are sent together when it has handled what it read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flowmesh.core import errors
+from flowmesh.core import errors, limits
 from flowmesh.distributed.transport.direct import frames
 from flowmesh.distributed.transport.direct.frames import Descriptor, Encoded, Form, Kind, Place
 from flowmesh.distributed.transport.direct.memory import BufferPool, shared_pool
@@ -29,6 +29,8 @@ _BUFFER = 256 << 10
 _BATCH = 64
 _CORKED = 64 << 10
 """Bytes from which on a reading thread does not keep frames back."""
+_LARGE = 64 << 20
+"""Bytes that take so long to copy that a reading thread does not do it."""
 _FDS = 16
 _SEGMENT = struct.Struct("<IQ")
 _NOWAIT = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
@@ -46,6 +48,8 @@ class Message(NamedTuple):
     """Begins with the head."""
     head_size: int
     tensors: list[Descriptor]
+    refusal: errors.OpError | None = None
+    """Why the tensors' data was not taken."""
 
     @property
     def head(self) -> bytes:
@@ -71,6 +75,8 @@ class Channel:
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
         self._received = self._sent = 0
+        self.is_limited = False
+        """Whether tensors over the process's limit are refused, other than in replies."""
         if not self._unix:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -100,6 +106,12 @@ class Channel:
     ) -> None:
         """Sends a frame. Waits for the socket only in a thread that does not read from one. Raises the failure of a channel
         that is closed."""
+        if is_reading() and sum(t.size for t in tensors) > _LARGE:
+            work = (kind, request, head, tensors, flags)
+            threading.Thread(
+                target=self._send_quietly, args=work, name="flowmesh-direct-send"
+            ).start()
+            return
         buffers: list[tuple[Any, Segment | None]] = []
         streamed: list[Any] = []
         for tensor in tensors:
@@ -110,6 +122,10 @@ class Channel:
         if self._mappings.returned:
             buffers.append((self._free_frame(), None))
         self._enqueue(buffers)
+
+    def _send_quietly(self, *work: Any) -> None:
+        with contextlib.suppress(errors.OpError):  # the connection is gone: all who wait are told
+            self.send(*work)
 
     def _place(
         self,
@@ -281,10 +297,31 @@ class Channel:
             if limit != frames.MAX_META:
                 raise frames.MalformedError("tensors in a greeting")
             tensors = frames.parse_descriptors(meta, head_size, count)
+            if self.is_limited and kind != Kind.REPLY:
+                largest = max(tensor.size for tensor in tensors)
+                if largest > limits.current().tensor:
+                    refusal = limits.exceeded("A tensor is too large", largest, "tensor")
+                    if not self._discard(tensors):
+                        return None
+                    return Message(kind, flags, request, meta, head_size, tensors, refusal)
             for tensor in tensors:
                 if tensor.place != Place.INLINE and not self._fetch(tensor):
                     return None
         return Message(kind, flags, request, meta, head_size, tensors)
+
+    def _discard(self, tensors: Sequence[Descriptor]) -> bool:
+        """Reads past the data of tensors."""
+        left = sum(tensor.size for tensor in tensors if tensor.place == Place.STREAM)
+        scrap = memoryview(bytearray(min(left, _BUFFER)))
+        while left:
+            part = scrap[: min(left, len(scrap))]
+            if not self._fill(part):
+                return False
+            left -= len(part)
+        for tensor in tensors:
+            if tensor.place == Place.SHARED:
+                self._mappings.returned.append(tensor.segment)
+        return True
 
     def _fetch(self, tensor: Descriptor) -> bool:
         if tensor.place == Place.SHARED:

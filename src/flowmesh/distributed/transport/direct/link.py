@@ -120,12 +120,15 @@ class Link:
         self.known: dict[bytes, Any] = {}
         """Parsed heads, for the service."""
         self._service = service
+        channel.is_limited = service is not None
         self._window = window
         self._numbers = itertools.count(1)
         self._pending: dict[int, Sink] = {}
         self._credit_lock = threading.Lock()
         self._outstanding = 0
         self._consumed = 0
+        self._unused = 0
+        """Bytes of tensors pushed to this side for which it has given no credit."""
         self._held: deque[tuple[bytes, list[Encoded], int]] = deque()
         self._packed: dict[tuple[str, ...], bytes] = {}
         self._reason: OpError | None = None
@@ -277,6 +280,7 @@ class Link:
             if self._consumed < self._window // 4:
                 return
             amount, self._consumed = self._consumed, 0
+            self._unused -= amount
         self.tell(Kind.CREDIT, _CREDIT.pack(amount))
 
     def _credited(self, amount: int) -> None:
@@ -362,6 +366,11 @@ class Link:
 
     def _handle(self, message: Message) -> None:
         kind = message.kind
+        if message.refusal is not None:
+            if kind == Kind.PUSH:  # somebody waits for it
+                raise message.refusal
+            self.reply_error(message.request, message.refusal)
+            return
         if kind == Kind.REPLY or kind == Kind.ERROR:
             self._answered(message)
         elif kind == Kind.PUSH:
@@ -407,6 +416,11 @@ class Link:
         for key, tensor in zip(keys, tensors):
             size += tensor.size
             transfers.append((key, frames.decode(tensor), tensor.form == Form.DEAD))
+        with self._credit_lock:
+            # A sender that keeps to the rules has seen no more credit than was given: see `_fits`.
+            if self._unused > self._window // 2 and self._unused + size > self._window:
+                raise frames.MalformedError("it pushes more than is taken from it")
+            self._unused += size
         if self._service is None:
             self.consumed(size)
         else:

@@ -28,6 +28,9 @@ STEP = struct.Struct("<d")
 RECV = struct.Struct("<q")
 CLEANS_UP = 1
 
+MAX_CALLS = 4096
+"""Requests of one connection that are under way at a time; more are refused."""
+_WAITING = frozenset({Kind.RUN_GRAPH, Kind.RECV_TENSOR, Kind.RUN_STEP})
 _MAX_KNOWN = 4096
 _MAX_STEPS = 4096
 """Steps of clients that run at a time; more wait."""
@@ -53,6 +56,10 @@ class DirectService:
         if handler is None:
             error = errors.UnimplementedError(None, None, f"Unknown message {message.kind}")
             link.reply_error(message.request, error)
+            return
+        if len(link.serving) >= MAX_CALLS and message.kind in _WAITING:
+            text = f"{MAX_CALLS} requests of this connection are under way: wait for some of them"
+            link.reply_error(message.request, errors.ResourceExhaustedError(None, None, text))
             return
         try:
             handler(self, link, message)
