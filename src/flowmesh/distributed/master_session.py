@@ -342,6 +342,7 @@ class MasterSession:
             [t for t in elements.fetches if t not in fed],
             incarnations=self._incarnations,
             deferred=deferred,
+            compression=_compression(self._config),
         )
         options = self._config.graph_options.optimizer_options
         if options.opt_level != config_pb2.OptimizerOptions.L0:
@@ -469,3 +470,9 @@ class MasterSession:
         ]
         futures.wait_all(leaving, deadline)
         self._plans.clear()
+
+
+def _compression(config: Any) -> str:
+    """How tensors travel: the session's `transfer_compression`, or TensorFlow's `enable_bfloat16_sendrecv`."""
+    asked: str = config.experimental.flowmesh.transfer_compression
+    return asked or ("bfloat16" if config.graph_options.enable_bfloat16_sendrecv else "")

@@ -17,7 +17,8 @@ Rules
      both share one buffer.
   7. A part has the functions in its library that its ops need.
   8. Loops lie in one part as a whole (see `place_loops.py`); their back edges are made last.
-  9. A receive carries the condition under which its value is alive in attr `_condition`.
+  9. A large floating-point tensor is compressed on its way if that was asked for (`compress.py`).
+  10. A receive carries the condition under which its value is alive in attr `_condition`.
 Precondition: `ops` are pruned for `feeds`, in topological order, and all placed.
 Postcondition: no edge leaves a part; a part's ops are created in topological order.
 """
@@ -37,7 +38,7 @@ from flowmesh.graph.function import reachable
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
-from flowmesh.passes import conditions
+from flowmesh.passes import compress, conditions
 from flowmesh.passes.frames import SWITCHES, is_back_edge
 
 _FROM_KNOWN = frozenset({"Cast", "ConcatV2", "Pack", "StridedSlice"})
@@ -55,6 +56,7 @@ def partition(
     key: Callable[[str], str] = device_spec.task_name,
     incarnations: Mapping[str, int] | None = None,
     deferred: bool = False,
+    compression: str = "",
 ) -> dict[str, Graph]:
     """The parts of a pruned and placed graph, by `key(full device name)`.
 
@@ -66,8 +68,10 @@ def partition(
       key: which part a device belongs to: by default its task; `str` makes one part per device.
       incarnations: the incarnation of each device, by name (0 where missing).
       deferred: whether feeds and fetches come and go while the run goes on (partial runs).
+      compression: how floating-point tensors travel, unless a node says otherwise (see `compress.py`).
     """
-    return _Partitioner(placement, feeds, key, incarnations or {}, deferred).run(ops, fetches)
+    made = _Partitioner(placement, feeds, key, incarnations or {}, deferred, compression)
+    return made.run(ops, fetches)
 
 
 class _Partitioner:
@@ -78,7 +82,9 @@ class _Partitioner:
         key: Callable[[str], str],
         incarnations: Mapping[str, int],
         deferred: bool,
+        compression: str,
     ) -> None:
+        self._compression = compress.check(compression)
         self._placement = placement
         self._fed = set(feeds)
         self._fed_ops = {t.op for t in self._fed}
@@ -122,7 +128,7 @@ class _Partitioner:
         before = tuple(c for c in op._control_inputs if c not in self._fed_ops)
         inputs = [
             self._input(
-                op.inputs[0] if is_back_edge(op, tensor.op) else tensor, part, device, before
+                op.inputs[0] if is_back_edge(op, tensor.op) else tensor, part, device, before, op
             )
             for tensor in op.inputs
         ]
@@ -153,9 +159,14 @@ class _Partitioner:
                 self._copies[op]._update_input(index, following)
 
     def _input(
-        self, tensor: Tensor, part: str, device: str, before: tuple[Operation, ...]
+        self,
+        tensor: Tensor,
+        part: str,
+        device: str,
+        before: tuple[Operation, ...],
+        consumer: Operation,
     ) -> Tensor:
-        """The tensor in `part` for an op there that comes after the ops `before`."""
+        """The tensor in `part` for an op there, `consumer`, that comes after the ops `before`."""
         if tensor in self._fed:
             return self._feed(tensor, part, device)
         source = self._placement[tensor.op]
@@ -165,7 +176,9 @@ class _Partitioner:
             return self._copies[tensor.op].outputs[tensor.value_index]
         if not tensor.dtype._is_ref_dtype:
             before = ()
-        received = self._received.get((tensor, part, before))
+        kind = compress.kind_of(tensor, consumer, self._compression)
+        received = self._received.get((tensor, part, before, kind))
+        received = received or self._received.get((tensor, part, before, ""))
         if received is None:
             if tensor.dtype.base_dtype == dtypes.resource:
                 raise errors.InvalidArgumentError(
@@ -177,11 +190,21 @@ class _Partitioner:
             if known is not None and not conditions.tensor_condition(tensor, self._conditions):
                 return self._replicate(tensor, known, part, device)
             sent = self._copies[tensor.op].outputs[tensor.value_index]
-            received = self._transfer(sent, source, part, device, tensor.op.name)
-            self._note(received, conditions.tensor_condition(tensor, self._conditions))
-            self._received[tensor, part, before] = received
-            waits = (self._control(c, self._key(source), source) for c in before)
-            sent.consumers()[-1]._add_control_inputs(waits)
+            condition = conditions.tensor_condition(tensor, self._conditions)
+
+            def send(each: Tensor) -> Operation:
+                made = self._transfer(each, source, part, device, tensor.op.name)
+                self._note(made, condition)
+                return made
+
+            if kind:
+                ends = self._part(self._key(source)), self._part(part)
+                reader, received = compress.transfer(sent, kind, send, *ends)
+            else:
+                received = send(sent)
+                reader = sent.consumers()[-1]
+            self._received[tensor, part, before, kind] = received
+            reader._add_control_inputs(self._control(c, self._key(source), source) for c in before)
         return received.outputs[0]
 
     def _unread(self, tensor: Tensor) -> Tensor:
@@ -207,7 +230,7 @@ class _Partitioner:
         )
         constant.device = device
         constant._frames = tensor.op._frames
-        self._received[tensor, part, ()] = constant
+        self._received[tensor, part, (), ""] = constant
         return constant.outputs[0]
 
     def _control(self, op: Operation, part: str, device: str) -> Operation:
