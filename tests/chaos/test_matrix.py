@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def test_nothing_hangs_nothing_is_lost_everything_has_a_name(
 
 def test_the_matrix_is_complete(capsys: pytest.CaptureFixture) -> None:
     assert main(["--list"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 310
+    assert len(capsys.readouterr().out.splitlines()) == 430
     assert main(["--list", "--role", "ps", "--fault", "kill", "--mode", "async"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5
     assert main(["--list", "--quick"]) == 0
@@ -52,3 +53,17 @@ def test_the_table() -> None:
     assert "ok Unavailable 1.9s" in text
     assert "FAILED in-graph/ps/kill/save:\n    client save hangs" in text
     assert text.endswith("2 of 3 cells went well")
+
+
+@needs_fork
+def test_a_stopped_member_has_stopped(nursery: Nursery) -> None:
+    member = nursery.member("sleeper")
+    assert member.ask("updates").result() == [0, 0]
+    for _ in range(5):
+        member.stop()
+        asked = member.ask("updates")
+        assert not asked.wait(0.02)
+        member.signal(signal.SIGCONT)
+        assert asked.result() == [0, 0]
+    member.signal(signal.SIGKILL)
+    member.stop()  # returns, too

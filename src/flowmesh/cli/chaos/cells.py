@@ -7,11 +7,23 @@ from typing import NamedTuple
 
 MODES = ("async", "in-graph")
 ROLES = ("worker", "ps", "chief", "client")
-FAULTS = ("kill", "stop", "reset", "hole", "slow", "stolen", "restart", "restart-other")
+FAULTS = (
+    "kill",
+    "stop",
+    "reset",
+    "hole",
+    "slow",
+    "reset-grpc",
+    "hole-grpc",
+    "slow-grpc",
+    "stolen",
+    "restart",
+    "restart-other",
+)
 PHASES = ("create", "register", "step", "save", "shutdown")
 
-NETWORK = frozenset({"reset", "hole", "slow"})
-"""Faults of the links; the others are of the process."""
+NETWORK = frozenset({"reset", "hole", "slow", "reset-grpc", "hole-grpc", "slow-grpc"})
+"""Faults of the links, between tasks that talk on the direct plane or over gRPC alone; the others are of the process."""
 DEADLY = frozenset({"kill", "stolen", "restart", "restart-other"})
 """Faults that end the process."""
 
@@ -21,6 +33,9 @@ TEXTS = {
     "reset": "connections reset",
     "hole": "black hole",
     "slow": "100x slow link",
+    "reset-grpc": "reset, gRPC only",
+    "hole-grpc": "black hole, gRPC only",
+    "slow-grpc": "100x slow, gRPC only",
     "stolen": "killed, port stolen",
     "restart": "restarted, same graph",
     "restart-other": "restarted, another graph",
@@ -42,6 +57,11 @@ class Cell(NamedTuple):
 
     def __str__(self) -> str:
         return "/".join(self)
+
+
+def link_fault(fault: str) -> str:
+    """What happens to a link: "reset", "hole" or "slow"."""
+    return fault.removesuffix("-grpc")
 
 
 def matrix(
@@ -67,6 +87,9 @@ QUICK = (
     Cell("async", "chief", "restart", "step"),
     Cell("async", "ps", "hole", "create"),
     Cell("async", "worker", "slow", "step"),
+    Cell("async", "ps", "hole-grpc", "step"),
+    Cell("in-graph", "worker", "reset", "step"),
+    Cell("in-graph", "chief", "reset-grpc", "save"),
     Cell("in-graph", "worker", "hole", "step"),
     Cell("in-graph", "ps", "restart", "step"),
     Cell("in-graph", "ps", "restart-other", "step"),

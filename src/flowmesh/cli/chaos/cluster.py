@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from flowmesh.cli.chaos.cells import NETWORK, Cell
-from flowmesh.cli.chaos.network import Network
+from flowmesh.cli.chaos.cells import NETWORK, Cell, link_fault
+from flowmesh.cli.chaos.network import DETOURS, Network
 from flowmesh.cli.chaos.nursery import Member, Nursery
 from flowmesh.cli.ports import reserve
 
@@ -83,8 +83,11 @@ class ChaosCluster:
             for target, port in self.ports.items()
             if viewer != target
         }
-        # The direct plane agrees on sockets of its own, past the links: with faults of links all goes over gRPC.
-        self._environ = {"FLOWMESH_DIRECT_PLANE": "off"} if cell.fault in NETWORK else {}
+        self._environ = {}
+        if cell.fault in NETWORK:
+            # The direct plane agrees on sockets of its own: they have to lead over the links, too.
+            self._environ["FLOWMESH_DIRECT_PLANE"] = "off" if "grpc" in cell.fault else "tcp"
+            self._environ[DETOURS] = self.network.detours()
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -181,7 +184,7 @@ class ChaosCluster:
     def arm(self) -> threading.Event | None:
         """Prepares a fault of the links, which the first byte sets off; None for other faults."""
         if self.cell.fault in NETWORK:
-            return self.network.arm(self.cell.role, self.cell.fault)
+            return self.network.arm(self.cell.role, link_fault(self.cell.fault))
         return None
 
     def strike(self) -> None:
@@ -189,7 +192,7 @@ class ChaosCluster:
         role, fault = self.cell.role, self.cell.fault
         victim = self.members[role]
         if fault == "stop":
-            victim.signal(signal.SIGSTOP)
+            victim.stop()
             return
         victim.signal(signal.SIGKILL)
         victim.ended.wait(10)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flowmesh.cli.chaos.cells import DEADLY, Cell
+from flowmesh.cli.chaos.cells import DEADLY, Cell, link_fault
 from flowmesh.cli.chaos.cluster import TASKS, ChaosCluster
 from flowmesh.cli.chaos.nursery import Answer, Nursery
 
@@ -138,7 +138,9 @@ class _Trial:
             self.struck = time.monotonic()
             cluster.strike()
         elif not happened.wait(_WINDOW):
-            cluster.network.set(cell.role, cell.fault)  # nothing passed: the fault comes by itself
+            cluster.network.set(
+                cell.role, link_fault(cell.fault)
+            )  # nothing passed: the fault comes by itself
         return answers
 
     def _gather(self, answers: list[Answer]) -> None:

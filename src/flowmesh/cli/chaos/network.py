@@ -1,12 +1,15 @@
 """A network that can be broken: TCP proxies between the members of a cluster, all in one event loop.
 
 Every pair of members talks over a proxy of its own, so that the network of one member can fail in both directions while the
-others' stays whole. Faults are exact: they can be set off by the first bytes that pass after `arm`.
+others' stays whole. Faults are exact: they can be set off by the first bytes that pass after `arm`. A second port of each proxy takes
+connections to any port of the target, which the first two bytes name: `detour` has a process's direct plane go there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import socket
 import struct
 import threading
@@ -14,10 +17,15 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+from flowmesh.distributed.transport.direct import plane
+
 _CHUNK = 1 << 16
 _SLOW_SECONDS = 0.02
 _SLOW_RATE = 2 << 20
 """A link that is 100 times slower than loopback: 20 ms for each chunk, 2 MB/s."""
+DETOURS = "FLOWMESH_CHAOS_DETOURS"
+"""The environment variable with the second port of each proxy, by the first."""
+_PORT = struct.Struct("!H")
 _LINGER_RESET = struct.pack("ii", 1, 0)
 
 
@@ -31,6 +39,7 @@ class Link:
         self.mode = ""
         self.armed: tuple[str, Callable[[], None]] | None = None
         self.server: Any = None
+        self.detour: Any = None
         self.writers: set[Any] = set()
         self.tasks: set[Any] = set()
         self.healed = asyncio.Event()
@@ -40,7 +49,21 @@ class Link:
         """Where the viewer connects to."""
         return int(self.server.sockets[0].getsockname()[1])
 
-    async def serve(self, reader: Any, writer: Any) -> None:
+    async def listen(self) -> None:
+        """Opens both ports."""
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        self.detour = await asyncio.start_server(self.serve_detour, "127.0.0.1", 0)
+
+    async def serve_detour(self, reader: Any, writer: Any) -> None:
+        """Forwards a connection to the port that it names first."""
+        try:
+            (port,) = _PORT.unpack(await reader.readexactly(_PORT.size))
+        except (OSError, asyncio.IncompleteReadError):
+            _reset(writer)
+            return
+        await self.serve(reader, writer, port)
+
+    async def serve(self, reader: Any, writer: Any, port: int = 0) -> None:
         """Forwards one connection both ways until it ends."""
         task = asyncio.current_task()
         self.tasks.add(task)
@@ -49,7 +72,8 @@ class Link:
         try:
             while self.mode == "hole":
                 await self.healed.wait()
-            upstream_reader, upstream = await asyncio.open_connection(*self.address)
+            host, usual = self.address
+            upstream_reader, upstream = await asyncio.open_connection(host, port or usual)
             self.writers.add(upstream)
             pumps = [
                 asyncio.ensure_future(self._pump(reader, upstream)),
@@ -127,9 +151,14 @@ class Network:
 
     async def _connect(self, viewer: str, target: str, address: tuple[str, int]) -> int:
         link = Link(viewer, target, address)
-        link.server = await asyncio.start_server(link.serve, "127.0.0.1", 0)
+        await link.listen()
         self._links.append(link)
         return link.port
+
+    def detours(self) -> str:
+        """What a member's `DETOURS` has to be."""
+        ports = {link.port: link.detour.sockets[0].getsockname()[1] for link in self._links}
+        return json.dumps(ports)
 
     def set(self, member: str, mode: str) -> None:
         """Breaks or mends every link of a member."""
@@ -168,6 +197,22 @@ class Network:
         tasks = [task for link in self._links for task in link.tasks]
         for link in self._links:
             link.server.close()
+            link.detour.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def take_detours() -> None:
+    """Has the direct plane of this process go over the proxies that `DETOURS` names."""
+    ports = {int(k): int(v) for k, v in json.loads(os.environ.get(DETOURS, "{}")).items()}
+    if not ports:
+        return
+
+    def dial(address: str, port: int, seconds: float) -> socket.socket:
+        host, _, usual = address.rpartition(":")
+        connection = socket.create_connection((host, ports[int(usual)]), seconds)
+        connection.sendall(_PORT.pack(port))
+        return connection
+
+    plane.dial = dial

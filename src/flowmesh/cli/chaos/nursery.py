@@ -53,6 +53,13 @@ class Member:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
+    def stop(self) -> None:
+        """Stops the process with SIGSTOP; it has stopped, with all its threads, on return."""
+        self.signal(signal.SIGSTOP)
+        pause = threading.Event()
+        while not self.ended.is_set() and not _has_stopped(self.pid):
+            pause.wait(0.002)
+
     def close(self) -> None:
         """Kills the process."""
         self.signal(signal.SIGKILL)
@@ -178,6 +185,20 @@ class Nursery:
             self._process.wait()
         self._listener.close()
         self._folder.cleanup()
+
+
+def _has_stopped(pid: int) -> bool:
+    """Whether every thread of a process is stopped; true where the system does not tell."""
+    folder = f"/proc/{pid}/task"
+    try:
+        for thread in os.listdir(folder):
+            with suppress(FileNotFoundError), open(f"{folder}/{thread}/stat", "rb") as file:
+                state = file.read().rpartition(b")")[2].split()[0]
+                if state not in b"TtXZ":
+                    return False
+    except OSError:
+        return True
+    return True
 
 
 def _line(connection: socket) -> bytes:

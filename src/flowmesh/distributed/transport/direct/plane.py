@@ -39,6 +39,8 @@ _SECONDS = 5.0
 """How long a handshake may take."""
 _TOKEN_SECONDS = 30.0
 _HELLO_LIMIT = 4096
+_MAX_STRANGERS = 256
+"""Connections that have not yet shown a token; more are closed."""
 _JOIN_SECONDS = 5.0
 
 
@@ -88,6 +90,7 @@ class DirectPlane:
         self._listeners: dict[str, socket.socket] = {}
         self._threads: set[threading.Thread] = set()
         self._closed = False
+        self._strangers = 0
 
     def serve(self, service: Service) -> None:
         """Says who handles what arrives."""
@@ -174,12 +177,20 @@ class DirectPlane:
                 if self._closed:
                     connection.close()
                     return
+                if self._strangers >= _MAX_STRANGERS:
+                    connection.close()
+                    continue
+                self._strangers += 1
                 self._start(self._greet, connection, name="flowmesh-direct-read")
 
     def _greet(self, connection: socket.socket) -> None:
         """Lets in who has a token, and reads from it until it goes."""
         try:
-            link = self._welcome(connection)
+            try:
+                link = self._welcome(connection)
+            finally:
+                with self._lock:
+                    self._strangers -= 1
         except (OSError, OpError, frames.MalformedError, struct.error) as error:
             _log.debug("A stranger was turned away: %s", error)
             connection.close()
@@ -309,7 +320,7 @@ class DirectPlane:
                 connection.close()
                 raise
             return connection
-        return socket.create_connection((_host_of(address), int(answer["tcp"])), _SECONDS)
+        return dial(address, int(answer["tcp"]), _SECONDS)
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -336,6 +347,11 @@ class DirectPlane:
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(_JOIN_SECONDS)
+
+
+def dial(address: str, port: int, seconds: float) -> socket.socket:
+    """A TCP connection to a port of the host whose server is at `address`. A faulty network for tests puts its own here."""
+    return socket.create_connection((_host_of(address), port), seconds)
 
 
 def _parse(data: bytes) -> dict[str, Any]:
