@@ -52,7 +52,8 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix src tests examples benchmarks
 
 fuzz: $(VENV)/.dev
-	$(BIN)/python -m tests.fuzz --inputs 100000
+	$(BIN)/python -m tests.fuzz --inputs 80000
+	$(BIN)/python -m tests.fuzz.guided --inputs 20000
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.soak --minutes 30

@@ -230,3 +230,39 @@ def test_200_starts_and_stops_leave_nothing() -> None:
         once()
     assert threading.active_count() <= threads + 3
     assert _open_files() <= files + 6
+
+
+INTERRUPT = """
+import os, signal, sys, threading
+import flowmesh as tf
+signal.signal(signal.SIGINT, signal.default_int_handler)
+target = "" if sys.argv[1] == "local" else tf.train.Server.create_local_server().target
+queue = tf.FIFOQueue(1, [tf.float32], shared_name="queue")
+element = queue.dequeue()
+def interrupt():
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+with tf.Session(target) as session:
+    value = tf.py_func(interrupt, [], [])
+    with tf.control_dependencies([value]):
+        blocked = tf.group(queue.dequeue())
+    session.run(queue.size())
+    try:
+        session.run(blocked)
+    except KeyboardInterrupt:
+        print("interrupted")
+    print(session.run(queue.size()))
+"""
+
+
+@pytest.mark.parametrize("where", ["local", "server"])
+def test_ctrl_c_ends_a_blocked_run_in_this_process(where: str) -> None:
+    """And the session goes on."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPT, where],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "interrupted\n0\n", done.stderr
+    assert done.returncode == 0

@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -71,13 +72,31 @@ class Target:
 
     def run(self, kind: str, seed: int) -> None:
         """Input number `seed` of one kind: "graph", "call", "wire" or "frames"."""
-        r = random.Random(f"{kind} {seed}")
-        self.current = f"{kind} {seed}"
+        self.run_with(kind, random.Random(f"{kind} {seed}"), f"{kind} {seed}")
+
+    def run_with(self, kind: str, r: random.Random, name: str) -> None:
+        """An input of one kind, made with the choices of `r`."""
+        self.current = name
         if self.verbose:
             print(self.current, file=sys.__stderr__)
+        self._limited(lambda: getattr(self, f"_{kind}")(r))
+
+    def run_bytes(self, method: str, data: bytes) -> None:
+        """A request as bytes; any method when none is named."""
+        self.current = f"{method} {data!r}"
+        if method:
+            self._limited(lambda: self._request(random.Random(0), method, data))
+
+    def run_stream(self, data: bytes) -> None:
+        """What somebody with a token sends on the direct plane."""
+        self.current = f"stream {data!r}"
+        self._limited(lambda: self._stream(data, greet=True))
+
+    @staticmethod
+    def _limited(work: Callable[[], object]) -> None:
         faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         try:
-            getattr(self, f"_{kind}")(r)
+            work()
         finally:
             faulthandler.cancel_dump_traceback_later()
 
@@ -105,7 +124,9 @@ class Target:
 
     def _call(self, r: random.Random) -> None:
         """A call of any method."""
-        method, data = inputs.call(r)
+        return self._request(r, *inputs.call(r))
+
+    def _request(self, r: random.Random, method: str, data: bytes) -> None:
         if method in ("RecvTensor", "RunGraph"):
             return self._wire(r, method, data)  # these may wait: only a client can give up
         service = self._master if method in messages.MASTER_PATHS else self._worker
@@ -129,6 +150,9 @@ class Target:
 
     def _frames(self, r: random.Random) -> None:
         """Bytes on the direct plane, from somebody who has a token."""
+        self._stream(inputs.stream(r), greet=r.random() > 0.1)
+
+    def _stream(self, data: bytes, greet: bool) -> None:
         plane = self.server._plane
         asked = {"version": frames.VERSION, "identity": "fuzz", "host": host_token()}
         answer = json.loads(plane.handshake(json.dumps(asked).encode()))
@@ -136,12 +160,12 @@ class Target:
             connection.settimeout(10.0)
             connection.connect("\0" + answer["unix"])
             words = [answer["token"], "fuzz", "", ""]
-            if r.random() > 0.1:
+            if greet:
                 hello = frames.frame(frames.Kind.HELLO, 0, frames.pack_strings(words), ())
                 connection.sendall(hello)
                 assert connection.recv(4096), "a greeting was not answered"
             try:
-                connection.sendall(inputs.stream(r))
+                connection.sendall(data)
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(1 << 16):
                     pass
