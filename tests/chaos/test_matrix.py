@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flowmesh.cli.chaos.cells import QUICK, Cell, matrix
+from flowmesh.cli.chaos.cluster import ChaosCluster
 from flowmesh.cli.chaos.command import main
 from flowmesh.cli.chaos.judge import Outcome, run_cell
 from flowmesh.cli.chaos.nursery import Nursery
@@ -53,6 +54,19 @@ def test_the_table() -> None:
     assert "ok Unavailable 1.9s" in text
     assert "FAILED in-graph/ps/kill/save:\n    client save hangs" in text
     assert text.endswith("2 of 3 cells went well")
+
+
+@needs_fork
+@pytest.mark.parametrize(("fault", "direct"), [("slow", True), ("slow-grpc", False)])
+def test_the_direct_plane_leads_over_the_faulty_links(
+    nursery: Nursery, tmp_path: Path, fault: str, direct: bool
+) -> None:
+    with ChaosCluster(Cell("async", "ps", fault, "step"), nursery, tmp_path) as cluster:
+        cluster.start()
+        for answer in [cluster.open(program) for program in cluster.programs]:
+            answer.result()
+        assert bool(cluster.network.detoured("ps")) == direct
+        assert bool(cluster.network.detoured("client")) == direct
 
 
 @needs_fork

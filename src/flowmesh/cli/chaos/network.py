@@ -37,6 +37,8 @@ class Link:
         self.target = target
         self.address = address
         self.mode = ""
+        self.detoured = 0
+        """Connections of the direct plane so far."""
         self.armed: tuple[str, Callable[[], None]] | None = None
         self.server: Any = None
         self.detour: Any = None
@@ -61,6 +63,7 @@ class Link:
         except (OSError, asyncio.IncompleteReadError):
             _reset(writer)
             return
+        self.detoured += 1
         await self.serve(reader, writer, port)
 
     async def serve(self, reader: Any, writer: Any, port: int = 0) -> None:
@@ -159,6 +162,10 @@ class Network:
         """What a member's `DETOURS` has to be."""
         ports = {link.port: link.detour.sockets[0].getsockname()[1] for link in self._links}
         return json.dumps(ports)
+
+    def detoured(self, member: str) -> int:
+        """How many connections of the direct plane have led over the links of a member."""
+        return sum(link.detoured for link in self._links if member in (link.viewer, link.target))
 
     def set(self, member: str, mode: str) -> None:
         """Breaks or mends every link of a member."""

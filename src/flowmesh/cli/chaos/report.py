@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from flowmesh.cli.chaos.cells import FAULTS, MODES, PHASES, ROLES, TEXTS
 from flowmesh.cli.chaos.judge import Outcome
 
-_WIDTH = 17
+_WIDTH = 20
 
 
 def describe(outcome: Outcome) -> str:
