@@ -586,7 +586,12 @@ def test_work_whose_size_comes_with_a_value_does_not_run_in_the_thread_that_deli
             y = raw.Fill([raw.Identity(count)], const(3.0), name="y")
         note = raw.TestNote(raw.Max(y, [0]), note=b"filled")
     host_kit.seen.pop(b"filled", None)
-    (future,) = machine.start(graph, [note], {count: np.int32(5)})
+    (future,) = machine.start(graph, [note], {count: np.int32(1 << 20)})
     host_kit.gates[b"size"].set_result(2.0)
     assert future.result(WAIT) == {}
     assert host_kit.seen[b"filled"][0][1].startswith("flowmesh-compute")
+    host_kit.gate("size")
+    (future,) = machine.start(graph, [note], {count: np.int32(5)})
+    host_kit.gates[b"size"].set_result(2.0)
+    assert future.result(WAIT) == {}
+    assert host_kit.seen[b"filled"][1][1] == threading.current_thread().name

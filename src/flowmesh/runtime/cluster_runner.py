@@ -41,6 +41,9 @@ MAX_SHAPED = 128
 """Shapes of its inputs for which a cluster that NumPy runs is prepared."""
 _LIGHT_BYTES = 1 << 20
 """Inputs of open shapes with so many bytes are no light work."""
+_LIGHT_ELEMENTS = 1 << 18
+_MAX_RANK = 64
+"""Longer integer vectors are no shapes."""
 _MAX_KNOWN = 512
 _MAX_STATIC_SIZE = 1024
 _RECORDED = 2
@@ -134,7 +137,8 @@ class ClusterRunner:
         """Whether a run with the inputs in these slots may take long although its work seems small: it may be compiled first, or the
         sizes of its values be known only now."""
         if not self.program.fixed and (
-            self.program.grows or sum(getattr(slots[i], "nbytes", 0) for i in inputs) > _LIGHT_BYTES
+            sum(getattr(slots[i], "nbytes", 0) for i in inputs) > _LIGHT_BYTES
+            or (self.program.grows and self._asks_for_much(slots, inputs))
         ):
             return not cost.moves_nothing(self.program.ops)
         if self._settled or self._warm is not None:
@@ -143,6 +147,18 @@ class ClusterRunner:
         if usual is not None:
             return usual[1].runs + 1 >= usual[1].limit
         return self.program.xla_only or self.work >= cost.MINIMUM_FOR_XLA
+
+    def _asks_for_much(self, slots: Sequence[Any], inputs: Sequence[int]) -> bool:
+        """Whether values that may say how large an output is have a large product."""
+        for position in self.program.static_inputs:
+            value = slots[inputs[position]]
+            if is_array(value) and value.size <= _MAX_RANK and value.dtype.kind in "iu":
+                product = 1
+                for number in to_host(value).ravel().tolist():
+                    product *= max(1, abs(number))
+                if product > _LIGHT_ELEMENTS:
+                    return True
+        return False
 
     def run(
         self, inputs: Sequence[Any], session: SessionState, trace: TraceCollector | None = None
