@@ -30,6 +30,9 @@ OURS = (
     "tensorflow.ConfigProto.Experimental.flowmesh ",
     "tensorflow.FlowmeshOptions",
     "tensorflow.RegisterGraphRequest.config_proto ",
+    # TensorFlow 2's, which 1.15 does not have yet.
+    "tensorflow.CreateWorkerSessionRequest.master_task ",
+    "tensorflow.CreateWorkerSessionRequest.master_incarnation ",
 )
 
 
