@@ -34,7 +34,8 @@ from flowmesh.ops.stack import stack
 from flowmesh.ops.transpose import transpose
 
 
-def _bad_index_error(indices: np.ndarray, limit: int) -> Exception | None:
+def bad_index_error(indices: np.ndarray, limit: int) -> Exception | None:
+    """The error for the first index that is not in [0, limit), if there is one."""
     bad = first_bad_index(indices, limit)
     if bad is None:
         return None
@@ -44,11 +45,23 @@ def _bad_index_error(indices: np.ndarray, limit: int) -> Exception | None:
     return invalid(f"{name} = {value} is not in [0, {limit})")
 
 
+def bad_vector_error(indices: np.ndarray, shape: list[int]) -> Exception | None:
+    """The error for the first index vector that is not within `shape`, if there is one."""
+    for d in range(indices.shape[-1]):
+        bad = first_bad_index(indices[..., d], shape[d])
+        if bad is not None:
+            where = ",".join(map(str, bad[0]))
+            vector = ", ".join(str(int(v)) for v in indices[bad[0]])
+            return invalid(
+                f"indices[{where}] = [{vector}] does not index into param shape {_text(shape)}"
+            )
+    return None
+
+
 def _take(xp: Any, params: Any, indices: Any, axis: int) -> Any:
-    """`params` at `indices` along `axis`; an index out of bounds is an error on the host, 0 in a compiled cluster
-    (as on TensorFlow's CPU and GPU)."""
+    """`params` at `indices` along `axis`; an index out of bounds is an error in NumPy, 0 in a program (see `value_checks`)."""
     if xp is np:
-        error = _bad_index_error(np.asarray(indices), params.shape[axis])
+        error = bad_index_error(np.asarray(indices), params.shape[axis])
         if error is not None:
             raise error
         return np.asarray(np.take(params, indices, axis), params.dtype)
@@ -145,7 +158,7 @@ class GatherV2(OpDef):
 def _batch_take(xp: Any, params: Any, indices: Any, axis: int, batch: int) -> Any:
     """Gathers with shared leading dimensions, as one gather from the flattened batch."""
     if xp is np:
-        error = _bad_index_error(np.asarray(indices), params.shape[axis])
+        error = bad_index_error(np.asarray(indices), params.shape[axis])
         if error is not None:
             raise error
     lead = params.shape[:batch]
@@ -248,15 +261,9 @@ class GatherNd(OpDef):
         if depth > np.ndim(params):
             raise invalid("index innermost dimension length must be <= params rank")
         if xp is np:
-            for d in range(depth):
-                bad = first_bad_index(indices[..., d], params.shape[d])
-                if bad is not None:
-                    where = ",".join(map(str, bad[0]))
-                    vector = ", ".join(str(int(v)) for v in indices[bad[0]])
-                    raise invalid(
-                        f"indices[{where}] = [{vector}] does not index into param shape "
-                        f"{_text(list(params.shape))}"
-                    )
+            error = bad_vector_error(indices, list(params.shape))
+            if error is not None:
+                raise error
             taken = params[tuple(indices[..., d] for d in range(depth))] if depth else None
         elif depth:
             taken = params.at[tuple(indices[..., d] for d in range(depth))].get(

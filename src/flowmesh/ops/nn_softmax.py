@@ -148,14 +148,14 @@ class SparseSoftmaxCrossEntropyWithLogits(OpDef):
         classes = x.shape[1]
         inside = (labels >= 0) & (labels < classes)
         if xp is np and not inside.all():
-            _raise_label(labels, classes, inside)
+            raise label_error(labels, classes)
         low, powers, total = _shifted(xp, x)
         column = xp.where(inside, labels, 0)[:, None]
         chosen = xp.take_along_axis(low, column, axis=1)
         loss = (xp.log(total) - chosen)[:, 0]
         target = (xp.arange(classes) == labels[:, None]).astype(low.dtype)
         backprop = powers / total - target
-        if xp is not np:  # a compiled program cannot raise: it gives NaN, as TensorFlow on a GPU
+        if xp is not np:  # see `value_checks`: on a GPU it gives NaN, as TensorFlow does
             loss = xp.where(inside, loss, np.nan)
             backprop = xp.where(inside[:, None], backprop, np.nan)
         return as_type(loss, x.dtype), as_type(backprop, x.dtype)
@@ -165,9 +165,10 @@ class SparseSoftmaxCrossEntropyWithLogits(OpDef):
         return _scale_rows(grads[0], once), None
 
 
-def _raise_label(labels: Any, classes: int, inside: Any) -> None:
-    bad = int(labels[~inside][0])
-    raise errors.InvalidArgumentError(
+def label_error(labels: np.ndarray, classes: int) -> errors.InvalidArgumentError:
+    """The error for labels of which one is not in [0, classes)."""
+    bad = int(labels[(labels < 0) | (labels >= classes)][0])
+    return errors.InvalidArgumentError(
         None,
         None,
         f"Received a label value of {bad} which is outside the valid range of [0, {classes}).  "

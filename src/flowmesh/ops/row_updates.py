@@ -1,6 +1,6 @@
 """Writing to some rows of an array, as scatter ops and sparse optimizer updates do, under both namespaces.
 
-NumPy kernels reject an index that is out of range. A compiled program cannot raise: there such an index changes nothing.
+NumPy kernels reject an index that is out of range. In a compiled program such an index changes nothing (see `value_checks`).
 """
 
 from __future__ import annotations

@@ -38,14 +38,20 @@ def _check(indices: Any, updates: Any, dims: list[int]) -> None:
             f"params_shape: {_text(dims)}, slice_dim: {depth}"
         )
     if isinstance(indices, np.ndarray):
-        for d in range(depth):
-            bad = first_bad_index(indices[..., d], dims[d])
-            if bad is not None:
-                where = ", ".join(map(str, bad[0]))
-                vector = ", ".join(str(int(v)) for v in indices[bad[0]])
-                raise invalid(
-                    f"indices[{where}] = [{vector}] does not index into shape {_text(dims)}"
-                )
+        error = check_vectors(indices, dims)
+        if error is not None:
+            raise error
+
+
+def check_vectors(indices: np.ndarray, dims: list[int]) -> Exception | None:
+    """The error for the first index vector that is not within a shape, if there is one."""
+    for d in range(indices.shape[-1] if indices.ndim else 1):
+        bad = first_bad_index(indices[..., d], dims[d])
+        if bad is not None:
+            where = ", ".join(map(str, bad[0]))
+            vector = ", ".join(str(int(v)) for v in indices[bad[0]])
+            return invalid(f"indices[{where}] = [{vector}] does not index into shape {_text(dims)}")
+    return None
 
 
 def _text(dims: Any) -> str:

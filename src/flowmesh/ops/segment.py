@@ -226,7 +226,7 @@ class _UnsortedSegment(OpDef, abstract=True):
                 f"{list(segment_ids.shape)}"
             )
         if kernels.is_numpy(xp):
-            _check_range(segment_ids, count)
+            check_range(segment_ids, count)
         rows = (
             xp.reshape(data, (-1, *data.shape[rank:]))
             if data.size
@@ -239,7 +239,8 @@ class _UnsortedSegment(OpDef, abstract=True):
             )
 
 
-def _check_range(ids: Any, count: int) -> None:
+def check_range(ids: Any, count: int) -> None:
+    """InvalidArgumentError if a segment number is not below `count`."""
     wrong = np.argwhere(ids >= count)
     if wrong.size:
         at = ",".join(map(str, wrong[0].tolist()))

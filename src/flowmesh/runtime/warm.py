@@ -86,6 +86,9 @@ class WarmCluster:
         flat = self._gather(inputs)
         if flat is None:
             return None
+        guards = self._compiled.guards
+        if guards.outside:
+            guards.look_outside(inputs)
         locks = self._locks
         for lock in locks:
             lock.acquire()
@@ -101,6 +104,10 @@ class WarmCluster:
         finally:
             for lock in locks:
                 lock.release()
+        if guards.waits:
+            failure = guards.failure(results)
+            if failure is not None:
+                raise failure
         if self._must_wait(inputs) and results:
             results[0].block_until_ready()
         return [results[where] if traced else where for traced, where in self._outputs]

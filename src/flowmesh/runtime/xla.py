@@ -23,6 +23,7 @@ from flowmesh.passes import op_traits
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime import lanes
 from flowmesh.runtime.device import Device, load_jax
+from flowmesh.runtime.guards import Guards
 from flowmesh.runtime.loop_trace import trace_loop
 from flowmesh.runtime.program import Cell, Instruction, Program, invoke
 from flowmesh.runtime.values import SMALL_FEED, freeze, host_view, is_frozen, private_copy
@@ -93,6 +94,7 @@ class CompiledProgram:
         self.written: list[tuple[int, bool, Any]] = []
         self.implicit: list[tuple[bool, Any]] = []
         self.jax_device = device.jax_device()
+        self.guards = Guards(len(program.inputs))
         self.several = len(self._jax.devices(self.jax_device.platform)) > 1
         self.array_type: Any = type(self._jax.device_put(np.zeros((), np.float32)))
         self._large = self._large_constants()
@@ -105,6 +107,7 @@ class CompiledProgram:
         self._kept = [variable for variable, donated in self._reads if not donated]
         first = len(self._large) + len(self.dynamic)
         self._trace_count = 0
+        self._depth = 0
         sharding = self._jax.sharding.SingleDeviceSharding(self.jax_device)
         self.function: Any = self._jax.jit(
             self._traced,
@@ -191,6 +194,7 @@ class CompiledProgram:
                 traced, where = put(value)
                 self.results.append(("traced" if traced else "known", where))
         self.implicit = [put(value) for value in implicit]
+        self.guards.collect(self._jax.numpy, out)
         return tuple(out)
 
     def _trace_call(
@@ -198,7 +202,13 @@ class CompiledProgram:
     ) -> Any:
         op = instruction.op
         if instruction.loop is not None:
-            return trace_loop(self._jax, instruction.loop, arguments, implicit, self._trace_call)
+            self._depth += 1  # inside a loop nothing can be returned for the guards
+            try:
+                return trace_loop(
+                    self._jax, instruction.loop, arguments, implicit, self._trace_call
+                )
+            finally:
+                self._depth -= 1
         if op.type in op_traits.SHAPE_OPS:
             stand_ins = [np.broadcast_to(np.zeros((), a.dtype), a.shape) for a in arguments]
             return invoke(instruction, np, stand_ins, implicit)
@@ -217,6 +227,8 @@ class CompiledProgram:
             return invoke(instruction, np, arguments, implicit)
         if op.definition.step_object:  # what is known may stay so
             return invoke(instruction, jnp, arguments, implicit)
+        if self.jax_device.platform == "cpu" and not self._depth:
+            self.guards.note(jnp, instruction, arguments)
         arguments = [
             jnp.asarray(a) if isinstance(a, np.ndarray) and i not in instruction.needs_static else a
             for i, a in enumerate(arguments)
@@ -253,6 +265,7 @@ class CompiledProgram:
 
         The caller holds the locks of the variables that are written.
         """
+        self.guards.look_outside(registers)
         flat: list[Any] = list(self.large_values)
         wait = False
         for i in self.dynamic:
@@ -271,6 +284,11 @@ class CompiledProgram:
             for k in self.read_cells:
                 cells[k].value = cells[k].variable.value
             raise
+        failure = self.guards.failure(results)
+        if failure is not None:
+            for k, traced, where in self.written:
+                self.variables[k].put(results[where] if traced else freeze(where))
+            raise failure
         for k, traced, where in self.written:
             cells[k].value = results[where] if traced else where
             cells[k].written = True
