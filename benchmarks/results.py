@@ -45,7 +45,7 @@ def figure(seconds: float, unit: str = "") -> str:
         rate = 1 / seconds
         for size, prefix in ((1e6, "M "), (1e3, "k ")):
             if rate >= 10 * size:
-                return f"{rate / size:.1f} {prefix}{unit}/s"
+                return f"{rate / size:,.1f} {prefix}{unit}/s"
         return f"{rate:,.1f} {unit}/s" if rate < 100 else f"{rate:,.0f} {unit}/s"
     if seconds < 1e-3:
         return f"{seconds * 1e6:.1f} us"
