@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,25 @@ def test_global_step() -> None:
             tf.train.assert_global_step(tf.constant([1]))
         with pytest.raises(TypeError, match="must be a Variable or Tensor"):
             tf.train.assert_global_step(3)
+
+
+def test_noisy_decay_scatters_around_the_plain_one() -> None:
+    import flowmesh
+
+    with flowmesh.Graph().as_default(), flowmesh.Session() as sess:
+        flowmesh.set_random_seed(4)
+        step = flowmesh.constant(4)
+        plain = flowmesh.train.linear_cosine_decay(0.1, step, 10)
+        quiet = flowmesh.train.noisy_linear_cosine_decay(0.1, step, 10, initial_variance=0.0)
+        noisy = flowmesh.train.noisy_linear_cosine_decay(0.1, step, 10)
+        assert quiet.op.name == "NoisyLinearCosineDecay"
+        assert abs(sess.run(plain) - sess.run(quiet)) < 1e-7
+        draws = [float(sess.run(noisy)) for _ in range(400)]
+        cosine = 0.5 * (1 + math.cos(math.pi * 0.4))
+        spread = 0.1 * cosine * math.sqrt(1 / 5**0.55)
+        mean = sum(draws) / len(draws)
+        deviation = math.sqrt(sum((d - mean) ** 2 for d in draws) / len(draws))
+        assert abs(mean - sess.run(plain)) < spread / 5
+        assert abs(deviation - spread) < spread / 5
+    with pytest.raises(ValueError, match="global_step is required for noisy_linear_cosine_decay"):
+        flowmesh.train.noisy_linear_cosine_decay(0.1, None, 10)

@@ -17,6 +17,7 @@ from flowmesh.graph.raw import raw
 from flowmesh.ops.cast import cast
 from flowmesh.ops.constant import constant
 from flowmesh.ops.control_flow import case, cond
+from flowmesh.ops.random_ops import random_normal
 
 
 def _required(global_step: Any, function: str) -> None:
@@ -155,6 +156,32 @@ def linear_cosine_decay(
         turned = constant(math.pi * 2.0 * num_periods, dtype=dtype) * (step / steps)
         cosine = 0.5 * (1.0 + raw.Cos(turned))
         return raw.Mul(rate, (alpha + linear) * cosine + beta, name="Mul")
+
+
+def noisy_linear_cosine_decay(
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    initial_variance: float = 1.0,
+    variance_decay: float = 0.55,
+    num_periods: float = 0.5,
+    alpha: float = 0.0,
+    beta: float = 0.001,
+    name: str | None = None,
+) -> Any:
+    """`linear_cosine_decay` with Gaussian noise on `linear`, of variance initial_variance / (1 + step) ^ variance_decay."""
+    _required(global_step, "noisy_linear_cosine_decay")
+    with name_scope(name, "NoisyLinearCosineDecay", [learning_rate, global_step]) as scope:
+        rate = _rate(learning_rate)
+        dtype = rate.dtype
+        steps = cast(decay_steps, dtype)
+        step = raw.Minimum(cast(global_step, dtype), steps)
+        variance = initial_variance / raw.Pow(1.0 + step, constant(variance_decay, dtype=dtype))
+        noise = random_normal([], stddev=raw.Sqrt(variance), dtype=dtype)
+        linear = (steps - step) / steps + noise
+        turned = constant(math.pi * 2.0 * num_periods, dtype=dtype) * (step / steps)
+        cosine = 0.5 * (1.0 + raw.Cos(turned))
+        return raw.Mul(rate, (alpha + linear) * cosine + beta, name=scope)
 
 
 def _half_cosine(done: Any) -> Any:
