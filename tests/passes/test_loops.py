@@ -12,6 +12,7 @@ from flowmesh.graph.operation import Operation
 from flowmesh.passes.frames import FRAME_OPS, find_frames
 from flowmesh.passes.loop_op import is_loop, loop_of
 from flowmesh.passes.loops import raise_loops
+from flowmesh.passes.partition import partition
 from flowmesh.passes.place import place
 from flowmesh.passes.prune import prune, topological_order
 from tests.passes.builders import devices
@@ -23,8 +24,6 @@ def raised(*fetches: Any) -> list[Operation]:
 
 
 def _part(*fetches: Any) -> Any:
-    from flowmesh.passes.partition import partition
-
     graph = fetches[0].graph
     ops = prune(graph, fetches)
     placement = place(ops, devices("CPU:0"))
@@ -118,6 +117,19 @@ def test_frames_that_are_no_loop_are_named() -> None:
         with pytest.raises(errors.InvalidArgumentError, match=r"The frame odd .* no variable"):
             raise_loops(_part(result))
         del graph
+
+
+def test_what_is_inside_a_loop_is_neither_fetched_nor_run() -> None:
+    with tf.Graph().as_default() as graph:
+        tf.while_loop(lambda i: i < 3, lambda i: tf.add(i, 1, name="inside"), [0])
+        inside = graph.get_tensor_by_name("while/inside:0")
+        with pytest.raises(errors.InvalidArgumentError, match="while/inside:0 is inside the loop"):
+            raise_loops(_part(inside))
+        ops = prune(graph, (), [inside.op])
+        placement = place(ops, devices("CPU:0"))
+        (part,) = partition(ops, placement).values()
+        with pytest.raises(errors.InvalidArgumentError, match="cannot be run alone"):
+            raise_loops(part)
 
 
 TASKS = [f"/job:{j}/replica:0/task:{t}/device:CPU:0" for j, t in (("ps", 0), ("ps", 1), ("w", 0))]

@@ -50,6 +50,7 @@ def raise_loops(part: Graph) -> Graph:
         return part
     ordered = topological_order(ops)
     root, frame_of = find_frames(ordered)
+    _refuse_ends_inside(ordered, root, frame_of)
     graph = Graph()
     graph.foreign, graph.functions = part.foreign, part.functions
     _Target(graph, root, frame_of, {}).add(root.ops)
@@ -57,6 +58,29 @@ def raise_loops(part: Graph) -> Graph:
         if is_loop(op):
             classify(op)
     return graph
+
+
+def _refuse_ends_inside(
+    ops: Iterable[Operation], root: Frame, frame_of: dict[Operation, Frame]
+) -> None:
+    """What is fetched, sent or run must be outside of loops: inside there is no one value."""
+    for op in ops:
+        if op.type in ("_Send", "_HostSend", "_Retval") and frame_of[op] is not root:
+            source = op.inputs[0]
+            raise errors.InvalidArgumentError(
+                None,
+                source.op,
+                f"The tensor {source.name} is inside the loop {frame_of[op].name}: it cannot be fetched, nor sent to another "
+                "task. Take what leaves the loop, and leave the loop on one task.",
+            )
+    for frame in _frames_in(root) - {root}:
+        if not frame.exits:
+            first = frame.all_ops()[0]
+            raise errors.InvalidArgumentError(
+                None,
+                first,
+                f"Nothing that leaves the loop {frame.name} is asked for: an operation inside a loop cannot be run alone",
+            )
 
 
 class _Target:
