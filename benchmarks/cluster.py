@@ -210,8 +210,10 @@ def in_process(side: peers.Side, rounds: int) -> list[tuple[float, float]]:
         for _ in range(rounds):
             times = []
             for process in (server, alone):
-                process.tell(3000)
-                times.append(process.answer() / 3000)
+                process.tell(1000)
+                steps = max(1000, int(1000 * ROUND_SECONDS / max(process.answer(), 1e-5)))
+                process.tell(steps)
+                times.append(process.answer() / steps)
             found.append((times[0], times[1]))
     return found
 
