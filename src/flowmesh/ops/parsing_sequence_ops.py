@@ -208,6 +208,18 @@ class ParseSingleSequenceExample(OpDef):
         )
 
 
+_COUNTS = {
+    "Ncontext_sparse": ("context_sparse_keys", "context_sparse_types"),
+    "Ncontext_dense": ("context_dense_keys", "Tcontext_dense", "context_dense_shapes"),
+    "Nfeature_list_sparse": ("feature_list_sparse_keys", "feature_list_sparse_types"),
+    "Nfeature_list_dense": (
+        "feature_list_dense_keys",
+        "feature_list_dense_types",
+        "feature_list_dense_shapes",
+    ),
+}
+
+
 class ParseSequenceExample(OpDef):
     """Context features and feature lists of a batch of serialized SequenceExamples."""
 
@@ -245,6 +257,7 @@ class ParseSequenceExample(OpDef):
     def infer(self, ctx: Any, serialized: TensorShape, *_: Any) -> Any:
         batch = with_rank(serialized, 1)
         a = self.attrs
+        self._check_counts()
         sparse, lists = a["Ncontext_sparse"], a["Nfeature_list_sparse"]
         rows = batch.concatenate(vector(None))
         return (
@@ -258,6 +271,15 @@ class ParseSequenceExample(OpDef):
             [rows.concatenate(shape) for shape in a["feature_list_dense_shapes"]],
             [batch] * a["Nfeature_list_dense"],
         )
+
+    def _check_counts(self) -> None:
+        """ValueError when the attrs of one kind of feature do not speak of the same number of features."""
+        for count, lists in _COUNTS.items():
+            for name in lists:
+                if len(self.attrs[name]) != self.attrs[count]:
+                    raise ValueError(
+                        f"{name} has {len(self.attrs[name])} entries, but {count} is {self.attrs[count]}"
+                    )
 
     def compute(self, xp: Any, *inputs: Any) -> Any:
         serialized, debug_name, defaults = inputs
