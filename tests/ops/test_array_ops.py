@@ -95,6 +95,15 @@ def test_lists_with_tensors_are_packed_with_a_cast() -> None:
     np.testing.assert_array_equal(evaluate(packed), [[1, 2], [3, 4]])
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int64, np.bool_, object])
+def test_scalars_are_packed_into_a_vector_of_their_kind(kind: type) -> None:
+    one, two = (b"a", b"bc") if kind is object else (kind(1), kind(0))
+    scalars = [np.array(value, kind) for value in (one, two)]
+    kernel = raw.Pack([constant.constant(v) for v in (one, two)]).op.definition
+    packed = kernel.compute(np, scalars)
+    assert packed.dtype == kind and packed.tolist() == [one, two]
+
+
 # -- placeholders ------------------------------------------------------------------------------------------
 
 

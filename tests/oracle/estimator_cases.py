@@ -85,7 +85,7 @@ def train_evaluate_predict_only_values(tf, err):
         model.train(endless, max_steps=25)
         model.train(endless, steps=2)
         out.append(os.path.basename(model.latest_checkpoint()))
-        names = [n for n in os.listdir(folder) if not n.startswith("events")]
+        names = [n for n in os.listdir(folder) if not n.startswith("events") and ".data-" not in n]
         out.append(sorted(names))
         out.append([(n, model.get_variable_value(n).shape) for n in model.get_variable_names()])
         found = list(model.predict(_inputs(tf, x[:3])))

@@ -42,7 +42,11 @@ class Pack(OpDef):
         first = np.shape(values[0])
         if xp is np and not first:
             kinds = {v.dtype for v in values}
-            if len(kinds) == 1 and np.object_ not in kinds and not any(v.ndim for v in values):
+            if (
+                len(kinds) == 1
+                and np.dtype(object) not in kinds
+                and not any(v.ndim for v in values)
+            ):
                 return np.fromiter(values, kinds.pop(), len(values))
         for i, value in enumerate(values):
             if np.shape(value) != first:

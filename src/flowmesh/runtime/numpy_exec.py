@@ -36,33 +36,8 @@ def interpret(
     `registers` hold inputs (arrays of any kind) and cells; afterwards they hold the outputs. Raises NodeFailure.
     """
     _fetch_inputs(program, registers, implicit)
+    calls = _Calls(registers, implicit, device, measure)
     total = 0
-
-    def call(instruction: Instruction, arguments: list[Any]) -> Any:
-        nonlocal total
-        if not instruction.plain:
-            for i, argument in enumerate(arguments):
-                arguments[i] = to_host(argument)
-            argument = None  # a reference would keep its memory from being written to
-        if instruction.loop is not None:
-            rounds = _Rounds(instruction.loop, implicit, call_inside)
-            result = rounds.run(arguments)
-            if measure:
-                total += rounds.count * rounds.work
-            return result
-        if instruction.in_place and not device.is_accelerator:
-            updated = _in_place(instruction, arguments, registers)
-            if updated is not None:
-                return updated
-        if instruction.op.definition.xla_only:
-            return _eager(instruction, arguments, implicit, device)
-        return invoke(instruction, np, arguments, implicit)
-
-    def call_inside(instruction: Instruction, arguments: list[Any]) -> Any:
-        """A kernel in a loop, where registers are others."""
-        if instruction.in_place:
-            return invoke(instruction, np, [to_host(a) for a in arguments], implicit)
-        return call(instruction, arguments)
 
     def observe(instruction: Instruction, arguments: list[Any], outputs: Sequence[Any]) -> None:
         nonlocal total
@@ -72,12 +47,58 @@ def interpret(
 
     with np.errstate(all="ignore"):
         if trace is None and not measure and recorder is None:
-            _fast(program, registers, implicit, call)
+            _fast(program, registers, implicit, calls.call)
         elif trace is not None:
-            program.evaluate(registers, implicit, _Timed(call, trace, device.name), observe)
+            program.evaluate(registers, implicit, _Timed(calls.call, trace, device.name), observe)
         else:
-            program.evaluate(registers, implicit, call, observe)
-    return total
+            program.evaluate(registers, implicit, calls.call, observe)
+    return total + calls.work
+
+
+class _Calls:
+    """Runs the kernels of one run of a program.
+
+    An object and no pair of functions: those would refer to each other, and what the run holds would stay until the garbage
+    collector comes, so that no variable could be written to in its own memory.
+    """
+
+    __slots__ = ("_device", "_implicit", "_measure", "_registers", "work")
+
+    def __init__(
+        self, registers: list[Any], implicit: list[Any], device: Device, measure: bool
+    ) -> None:
+        self._registers = registers
+        self._implicit = implicit
+        self._device = device
+        self._measure = measure
+        self.work = 0
+        """That of loops, when it is measured."""
+
+    def call(self, instruction: Instruction, arguments: list[Any]) -> Any:
+        """The outputs of one kernel."""
+        if not instruction.plain:
+            for i, argument in enumerate(arguments):
+                arguments[i] = to_host(argument)
+            argument = None  # a reference would keep its memory from being written to
+        if instruction.loop is not None:
+            rounds = _Rounds(instruction.loop, self._implicit, self._call_inside)
+            result = rounds.run(arguments)
+            if self._measure:
+                self.work += rounds.count * rounds.work
+            return result
+        if instruction.in_place and not self._device.is_accelerator:
+            updated = _in_place(instruction, arguments, self._registers)
+            if updated is not None:
+                return updated
+        if instruction.op.definition.xla_only:
+            return _eager(instruction, arguments, self._implicit, self._device)
+        return invoke(instruction, np, arguments, self._implicit)
+
+    def _call_inside(self, instruction: Instruction, arguments: list[Any]) -> Any:
+        """A kernel in a loop, where registers are others."""
+        if instruction.in_place:
+            return invoke(instruction, np, [to_host(a) for a in arguments], self._implicit)
+        return self.call(instruction, arguments)
 
 
 def _fetch_inputs(program: Program, registers: list[Any], implicit: list[Any]) -> None:
