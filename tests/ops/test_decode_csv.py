@@ -49,6 +49,11 @@ def test_plain_columns_are_what_the_careful_way_gives():
     assert plain_ones > 200
 
 
+def test_an_empty_line_has_no_field():
+    with pytest.raises(InvalidArgumentError, match="Expect 1 fields but have 0 in record 1"):
+        run(["a", "", "b"], [["none"]])
+
+
 def test_missing_fields_take_the_default_and_columns_can_be_chosen():
     numbers, words = run(
         ["1,a,9", ",NA,9", "3,,9"], [[7], ["none"]], na_value="NA", select_cols=[0, 1]
@@ -64,6 +69,7 @@ def test_missing_fields_take_the_default_and_columns_can_be_chosen():
         (["1,2", "1,1_0"], "Field 1 in record 1 is not a valid int32: 1_0"),
         (["1,2", "1,99999999999"], "Field 1 in record 1 is not a valid int32: 99999999999"),
         (["1,2", "1,"], "Field 1 is required but missing in record 1!"),
+        (["1,2", "", "1,2"], "Expect 2 fields but have 0 in record 1"),
         (["1,2", "1,2,3"], "Expect 2 fields but have 3 in record 1"),
     ],
 )

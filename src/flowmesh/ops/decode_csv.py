@@ -118,10 +118,10 @@ class DecodeCSV(OpDef):
         return (outputs,)
 
     def _plain(self, lines: list[bytes], record_defaults: Any) -> list[Any] | None:
-        """The columns, each converted as a whole; None for what is to be read with more care: quotes, missing and bad fields."""
+        """The columns, each converted as a whole; None for what is to be read with more care: empty lines, quotes, missing and bad fields."""
         text = b"".join(lines) if len(lines) != 1 else lines[0]
         quotes = b'"' in text or b"\n" in text or b"\r" in text
-        if not lines or (quotes and self.attrs["use_quote_delim"]):
+        if not lines or b"" in lines or (quotes and self.attrs["use_quote_delim"]):
             return None
         foreign = _is_foreign(text)
         delimiter, chosen = self.attrs["field_delim"], self.attrs["select_cols"]
