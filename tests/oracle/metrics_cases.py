@@ -115,3 +115,48 @@ def metrics_errors(tf, err):
         err(lambda: tf.metrics.auc(y, y, curve="what")),
         err(lambda: tf.confusion_matrix([1, 2], [1, 2, 3])),
     ]
+
+
+def at_k_only_values(tf, err):
+    import numpy as np
+
+    random = np.random.RandomState(3)
+    scores = random.rand(3, 4, 6).astype("float32")
+    labels = random.randint(0, 6, (3, 4, 2))
+    labels[0, 0] = labels[0, 0, 0]
+    weights = random.rand(3, 4).astype("float32")
+    x = tf.placeholder(tf.float32, [None, 4, 6])
+    y = tf.placeholder(tf.int64, [None, 4, 2])
+    one = tf.placeholder(tf.int64, [None, 4])
+    w = tf.placeholder(tf.float32, [None, 4])
+    sparse = tf.SparseTensor(
+        [[0, 0], [0, 1], [2, 0], [2, 1], [2, 2]], np.array([1, 4, 0, 0, 5]), [3, 3]
+    )
+    flat = tf.constant(scores[0, :3])
+    m = tf.metrics
+    found = []
+    for k in (1, 3):
+        found += [
+            m.recall_at_k(y, x, k),
+            m.recall_at_k(one, x, k, weights=w),
+            m.recall_at_k(y, x, k, class_id=2),
+            m.precision_at_k(y, x, k, weights=w, name="mine"),
+            m.precision_at_k(y, x, k, class_id=4),
+            m.average_precision_at_k(y, x, k),
+            m.average_precision_at_k(y, x, k, weights=w),
+            m.recall_at_k(sparse, flat, k),
+            m.precision_at_k(sparse, flat, k),
+            m.average_precision_at_k(sparse, flat, k),
+            m.recall_at_top_k(y, tf.nn.top_k(x, k)[1], k),
+            m.precision_at_top_k(y, tf.nn.top_k(x, k)[1]),
+        ]
+    names = [v.name for v in tf.local_variables() if "/read" not in v.name]
+    out = []
+    with tf.Session() as session:
+        session.run(tf.local_variables_initializer())
+        out.append([f"{v:.6f}" for v in session.run([value for value, _ in found])])
+        for i in range(3):
+            feed = {x: scores[i:], y: labels[i:], one: labels[i:, :, 0], w: weights[i:]}
+            out.append([f"{v:.6f}" for v in session.run([update for _, update in found], feed)])
+        out.append([f"{v:.6f}" for v in session.run([value for value, _ in found])])
+    return out + [[t.dtype.name for pair in found[:2] for t in pair], names[:8]]

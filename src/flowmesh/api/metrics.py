@@ -13,6 +13,13 @@ from flowmesh.frontend.metrics import (
     percentage_below as percentage_below,
     root_mean_squared_error as root_mean_squared_error,
 )
+from flowmesh.frontend.metrics_at_k import (
+    average_precision_at_k as average_precision_at_k,
+    precision_at_k as precision_at_k,
+    precision_at_top_k as precision_at_top_k,
+    recall_at_k as recall_at_k,
+    recall_at_top_k as recall_at_top_k,
+)
 from flowmesh.frontend.metrics_confusion import (
     mean_iou as mean_iou,
     mean_per_class_accuracy as mean_per_class_accuracy,
@@ -40,6 +47,7 @@ from flowmesh.frontend.metrics_thresholds import (
 __all__ = [
     "accuracy",
     "auc",
+    "average_precision_at_k",
     "false_negatives",
     "false_negatives_at_thresholds",
     "false_positives",
@@ -54,9 +62,13 @@ __all__ = [
     "mean_tensor",
     "percentage_below",
     "precision",
+    "precision_at_k",
     "precision_at_thresholds",
+    "precision_at_top_k",
     "recall",
+    "recall_at_k",
     "recall_at_thresholds",
+    "recall_at_top_k",
     "root_mean_squared_error",
     "sensitivity_at_specificity",
     "specificity_at_sensitivity",
