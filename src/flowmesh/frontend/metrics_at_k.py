@@ -23,6 +23,8 @@ from flowmesh.ops.shape_ops import shape
 from flowmesh.ops.sparse_values import sparse_tensor_to_dense
 from flowmesh.ops.top_k import top_k
 
+_RECALL = "recall", "false_negative"
+_PRECISION = "precision", "false_positive"
 _NOTHING = -(2**62)
 """No class: what fills up rows of a SparseTensor."""
 
@@ -63,21 +65,36 @@ def _total(values: Any, weights: Any, name: str) -> Pair:
 
 
 def _part_of(
-    what: str, labels: Any, best: Any, k: int | None, class_id: int | None, weights: Any
-) -> tuple[Any, Any]:
-    """What was right: of the relevant (recall), or of the predicted (precision)."""
-    best = cast(convert_to_tensor(best), int64)
-    labels, counts = _sets(labels, best.shape.ndims, class_id)
-    found = reduce_sum(_hits(labels, counts, best), -1)
-    if what == "false_negative":
-        among = reduce_sum(cast(counts, float64), -1)
-    else:
-        predicted = ones_like(best) if class_id is None else comparison.equal(best, class_id)
-        among = reduce_sum(cast(predicted, float64), -1)
-    right, update_right = _total(found, weights, _named("true_positive", k, class_id))
-    wrong, update_wrong = _total(among - found, weights, _named(what, k, class_id))
-    value = math_functions.div(right, math_functions.add(right, wrong))
-    return value, math_functions.div(update_right, math_functions.add(update_right, update_wrong))
+    metric: tuple[str, str],
+    labels: Any,
+    predictions: Any,
+    k: int | None,
+    class_id: int | None,
+    weights: Any,
+    collections: tuple[Any, Any],
+    name: str | None,
+    scores: bool,
+) -> Pair:
+    """What was right: of the relevant (recall), or of the predicted (precision).
+
+    `metric` is the name of the metric and of what is wrong; `predictions` are `scores` of all classes, or the best classes.
+    """
+    called, wrong_name = metric
+    with metric_scope(name, _named(called, k, class_id), predictions, weights):
+        best = _best(predictions, k) if scores else predictions
+        best = cast(convert_to_tensor(best), int64)
+        labels, counts = _sets(labels, best.shape.ndims, class_id)
+        found = reduce_sum(_hits(labels, counts, best), -1)
+        if metric == _RECALL:
+            among = reduce_sum(cast(counts, float64), -1)
+        else:
+            predicted = ones_like(best) if class_id is None else comparison.equal(best, class_id)
+            among = reduce_sum(cast(predicted, float64), -1)
+        right, update_right = _total(found, weights, _named("true_positive", k, class_id))
+        wrong, update_wrong = _total(among - found, weights, _named(wrong_name, k, class_id))
+        value = math_functions.div(right, math_functions.add(right, wrong))
+        update = math_functions.div(update_right, math_functions.add(update_right, update_wrong))
+        return collected(value, update, *collections)
 
 
 def _named(what: str, k: int | None, class_id: int | None) -> str:
@@ -85,7 +102,7 @@ def _named(what: str, k: int | None, class_id: int | None) -> str:
     return name if class_id is None else f"{name}_class{class_id}"
 
 
-def _best(predictions: Any, k: int) -> Any:
+def _best(predictions: Any, k: int | None) -> Any:
     return top_k(convert_to_tensor(predictions), k)[1]
 
 
@@ -100,11 +117,8 @@ def recall_at_k(
     name: str | None = None,
 ) -> Pair:
     """The part of the relevant classes among the `k` with the highest of `predictions` [..., classes] (tf.metrics.recall_at_k)."""
-    with metric_scope(name, _named("recall", k, class_id), predictions, weights):
-        value, update = _part_of(
-            "false_negative", labels, _best(predictions, k), k, class_id, weights
-        )
-        return collected(value, update, metrics_collections, updates_collections)
+    collections = metrics_collections, updates_collections
+    return _part_of(_RECALL, labels, predictions, k, class_id, weights, collections, name, True)
 
 
 def recall_at_top_k(
@@ -118,9 +132,10 @@ def recall_at_top_k(
     name: str | None = None,
 ) -> Pair:
     """As `recall_at_k`, of the best classes themselves, [..., k] (tf.metrics.recall_at_top_k)."""
-    with metric_scope(name, _named("recall", k, class_id), predictions_idx, weights):
-        value, update = _part_of("false_negative", labels, predictions_idx, k, class_id, weights)
-        return collected(value, update, metrics_collections, updates_collections)
+    collections = metrics_collections, updates_collections
+    return _part_of(
+        _RECALL, labels, predictions_idx, k, class_id, weights, collections, name, False
+    )
 
 
 def precision_at_k(
@@ -134,11 +149,8 @@ def precision_at_k(
     name: str | None = None,
 ) -> Pair:
     """The part of the `k` classes with the highest of `predictions` [..., classes] that is relevant (tf.metrics.precision_at_k)."""
-    with metric_scope(name, _named("precision", k, class_id), predictions, weights):
-        value, update = _part_of(
-            "false_positive", labels, _best(predictions, k), k, class_id, weights
-        )
-        return collected(value, update, metrics_collections, updates_collections)
+    collections = metrics_collections, updates_collections
+    return _part_of(_PRECISION, labels, predictions, k, class_id, weights, collections, name, True)
 
 
 def precision_at_top_k(
@@ -152,9 +164,10 @@ def precision_at_top_k(
     name: str | None = None,
 ) -> Pair:
     """As `precision_at_k`, of the best classes themselves, [..., k] (tf.metrics.precision_at_top_k)."""
-    with metric_scope(name, _named("precision", k, class_id), predictions_idx, weights):
-        value, update = _part_of("false_positive", labels, predictions_idx, k, class_id, weights)
-        return collected(value, update, metrics_collections, updates_collections)
+    collections = metrics_collections, updates_collections
+    return _part_of(
+        _PRECISION, labels, predictions_idx, k, class_id, weights, collections, name, False
+    )
 
 
 def average_precision_at_k(

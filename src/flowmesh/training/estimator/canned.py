@@ -117,7 +117,8 @@ class _Linear(_Canned):
             bias = get_variable("bias_weights", [units], float32, Zeros())
             total = parts[0] if len(parts) == 1 else add_n(parts, name="weighted_sum_no_bias")
             logits = bias_add(total, bias, name="weighted_sum")
-        summarize_tensor(bias, "bias") if units == 1 else None
+        if units == 1:
+            summarize_tensor(bias, "bias")
         return logits
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import nullcontext
 from typing import Any
 
 from flowmesh.core.platform import tf_logging
@@ -41,7 +42,7 @@ def train_and_evaluate(
     elif config.task_type == TaskType.PS:
         _server(config).join()
     elif config.task_type in (TaskType.CHIEF, TaskType.MASTER, TaskType.WORKER):
-        with _server(config) if config.master else threading.Lock():
+        with _server(config) if config.master else nullcontext():
             _train(estimator, train_spec, [])
     else:
         raise ValueError(f"Task type {config.task_type} is not supported.")
@@ -80,7 +81,7 @@ class _AfterSaving(CheckpointSaverListener):
         self.results: Any = None
         self._estimator, self._spec = estimator, spec
         self._last: float | None = None
-        self._saved, self._evaluated = -1, -1
+        self.begin()
 
     def begin(self) -> None:
         """The first checkpoint, of an untrained model, is not evaluated."""

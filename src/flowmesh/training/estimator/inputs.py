@@ -126,12 +126,12 @@ class _Slices:
         seed: int | None,
     ) -> None:
         self._arrays, self._fed, self._rows, self._epochs = arrays, fed, rows, epochs
-        self._random = None if seed is None else np.random.RandomState(seed)
         self._length = len(arrays[0])
-        self._next = 0 if self._random is None else int(self._random.randint(self._length))
+        begins_anywhere = seed is not None and epochs is None
+        self._next = (
+            int(np.random.RandomState(seed).randint(self._length)) if begins_anywhere else 0
+        )
         self._left = None if epochs is None else self._length * epochs
-        if epochs is not None:
-            self._next = 0
 
     def __call__(self) -> dict[Any, Any]:
         """The next rows, with their numbers; OutOfRangeError at the end of the last epoch."""
@@ -173,9 +173,8 @@ def _dequeued(
                 for t, s in zip(types, shapes, strict=True)
             ]
             enqueues.append(queue.enqueue_many(fed))
-            epochs = num_epochs
             feeds.append(
-                _Slices(arrays, fed, rows, epochs, (i + 12345) if num_threads > 1 else None)
+                _Slices(arrays, fed, rows, num_epochs, (i + 12345) if num_threads > 1 else None)
             )
         add_queue_runner(FeedingQueueRunner(queue, enqueues, feed_fns=feeds))
         full = cast(queue.size() - least, "float32") * (1.0 / max(1, capacity - least))
