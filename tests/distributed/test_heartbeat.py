@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Any
@@ -25,15 +27,51 @@ from tests.distributed.test_processes import Processes
 QUICK = Rhythm(0.02, 0.1)
 
 
+class Hands:
+    """A clock that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+        self._numbers = itertools.count()
+        self._waiting: dict[int, tuple[float, Callable[[], None]]] = {}
+
+    def now(self) -> float:
+        return self._now
+
+    def schedule(self, at: float, callback: Callable[[], None]) -> int:
+        number = next(self._numbers)
+        self._waiting[number] = (at, callback)
+        return number
+
+    def cancel(self, number: int) -> None:
+        self._waiting.pop(number, None)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is going to happen."""
+        return not self._waiting
+
+    def pass_by(self, seconds: float) -> None:
+        """That much time passes, and all happens that is due in it."""
+        end = self._now + seconds
+        while due := [(at, n) for n, (at, _) in self._waiting.items() if at <= end]:
+            at, number = min(due)
+            self._now = max(self._now, at)
+            self._waiting.pop(number)[1]()
+        self._now = end
+
+
 class Peer:
     """Answers questions as it is told to; counts them."""
 
-    def __init__(self, answer: Any):
+    def __init__(self, answer: Any, progress: Callable[[], Any] | None = None):
         self.answer = answer
         self.asked = 0
-        self.lost = threading.Event()
-        self.silence = 0.0
-        self.heartbeat = Heartbeat("a peer", QUICK, self.ping, self.give_up)
+        self.lost: list[float] = []
+        self.clock = Hands()
+        self.heartbeat = Heartbeat(
+            "a peer", QUICK, self.ping, self.lost.append, progress, self.clock
+        )
 
     def ping(self, deadline: Deadline) -> Future[Any]:
         self.asked += 1
@@ -43,36 +81,51 @@ class Peer:
             return futures.failed(self.answer)
         return futures.done(self.answer)
 
-    def give_up(self, seconds: float) -> None:
-        self.silence = seconds
-        self.lost.set()
 
-
-def test_a_peer_that_answers_is_left_alone() -> None:
-    for answer in ("here", errors.UnimplementedError(None, None, "what?")):
-        peer = Peer(answer)
-        peer.heartbeat.begin()
-        assert not peer.lost.wait(0.3)
-        assert peer.asked > 2
-        peer.heartbeat.close()
+@pytest.mark.parametrize("answer", ["here", errors.UnimplementedError(None, None, "what?")])
+def test_a_peer_that_answers_is_left_alone(answer: Any) -> None:
+    peer = Peer(answer)
+    peer.heartbeat.begin()
+    peer.clock.pass_by(30.0)
+    assert not peer.lost
+    assert peer.asked == pytest.approx(30.0 / QUICK.interval, abs=2)
+    peer.heartbeat.close()
+    assert peer.clock.idle
 
 
 @pytest.mark.parametrize("answer", [None, errors.UnavailableError(None, None, "gone")])
 def test_a_silent_peer_is_given_up(answer: Any, capsys: pytest.CaptureFixture) -> None:
     peer = Peer(answer)
     peer.heartbeat.begin()
-    assert peer.lost.wait(5)
-    assert 0.1 <= peer.silence < 3
-    peer.heartbeat.close()
+    peer.clock.pass_by(QUICK.timeout - 0.001)
+    assert not peer.lost
+    peer.clock.pass_by(0.002)
+    assert peer.lost == [pytest.approx(QUICK.timeout)]
     assert "a peer has shown no sign of life" in capsys.readouterr().err
+    peer.clock.pass_by(2 * QUICK.timeout)
+    assert peer.lost == [pytest.approx(QUICK.timeout)] * 3  # once per silence
+    peer.heartbeat.close()
+    assert peer.clock.idle
+
+
+def test_a_peer_that_falls_silent_is_given_up_from_its_last_answer_on() -> None:
+    peer = Peer("here")
+    peer.heartbeat.begin()
+    peer.clock.pass_by(1.0)
+    peer.answer = None
+    peer.clock.pass_by(QUICK.timeout - QUICK.interval)
+    assert not peer.lost
+    peer.clock.pass_by(2 * QUICK.interval)
+    assert peer.lost == [pytest.approx(QUICK.timeout, abs=QUICK.interval)]
+    peer.heartbeat.close()
 
 
 def test_progress_is_a_sign_of_life() -> None:
-    moves = iter(range(1000))
-    peer = Peer(None)
-    peer.heartbeat = Heartbeat("a peer", QUICK, peer.ping, peer.give_up, lambda: next(moves))
+    moves = itertools.count()
+    peer = Peer(None, lambda: next(moves))
     peer.heartbeat.begin()
-    assert not peer.lost.wait(0.3)
+    peer.clock.pass_by(30.0)
+    assert not peer.lost
     peer.heartbeat.close()
 
 
@@ -80,11 +133,19 @@ def test_nobody_is_asked_when_nobody_waits() -> None:
     peer = Peer("here")
     peer.heartbeat.begin()
     peer.heartbeat.end()
-    assert not peer.lost.wait(0.1)
-    asked = peer.asked
-    assert not peer.lost.wait(0.1)
-    assert peer.asked == asked <= 1
+    peer.clock.pass_by(30.0)
+    assert not peer.lost
+    assert peer.asked == 0
+    assert peer.clock.idle
     assert not peer.heartbeat._ticking
+
+
+def test_a_heartbeat_runs_by_the_clock_of_the_process() -> None:
+    lost = threading.Event()
+    heartbeat = Heartbeat("a peer", QUICK, lambda deadline: Future(), lambda seconds: lost.set())
+    heartbeat.begin()
+    assert lost.wait(30)
+    heartbeat.close()
 
 
 def test_what_a_config_asks_for() -> None:

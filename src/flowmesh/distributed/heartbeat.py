@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from flowmesh.core import errors
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import futures
 from flowmesh.runtime import timer
+from flowmesh.runtime.timer import Clock
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class Heartbeat:
         ping: Callable[[Deadline], Future[Any]],
         lost: Callable[[float], object],
         progress: Callable[[], Any] | None = None,
+        clock: Clock = timer.clock,
     ):
         """`progress`, when given, is a value that changes when the peer shows life without being asked."""
         self.name = name
@@ -68,6 +69,7 @@ class Heartbeat:
         self._ping = ping
         self._lost = lost
         self._progress = progress
+        self._clock = clock
         self._last_progress: Any = None
         self._lock = threading.Lock()
         self._busy = 0
@@ -88,7 +90,7 @@ class Heartbeat:
             if self._ticking or self._closed:
                 return
             self._ticking = True
-            self._heard = time.monotonic()
+            self._heard = self._clock.now()
             self._told = False
             self._schedule()
 
@@ -106,17 +108,17 @@ class Heartbeat:
         # Whoever made this is not kept alive by it.
         self._ping, self._lost, self._progress = _no_ping, _nothing, None
         if number is not None:
-            timer.cancel(number)
+            self._clock.cancel(number)
         if asked is not None:
             asked.cancel()
 
     # -- the rhythm ------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        now = time.monotonic()
+        now = self._clock.now()
         left = self._heard + self.rhythm.timeout - now
         wait = min(self.rhythm.interval, left) if left > 0 else self.rhythm.interval
-        self._timer = timer.schedule(now + wait, self._tick)
+        self._timer = self._clock.schedule(now + wait, self._tick)
 
     def _tick(self) -> None:
         silent = 0.0
@@ -127,7 +129,7 @@ class Heartbeat:
             if not self._busy and self._asked is None:
                 self._ticking = False  # the next call starts anew
                 return
-            now = time.monotonic()
+            now = self._clock.now()
             if self._moved():
                 self._heard = now
             silent = now - self._heard
@@ -167,7 +169,7 @@ class Heartbeat:
             if self._asked is future:
                 self._asked = None
             if error is None or error.error_code not in _NO_SIGN:
-                self._heard = time.monotonic()
+                self._heard = self._clock.now()
                 self._told = False
 
 

@@ -8,8 +8,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 _log = logging.getLogger(__name__)
+
+
+class Clock(Protocol):
+    """What tells the time and calls functions at moments of it."""
+
+    def now(self) -> float:
+        """The time in seconds."""
+
+    def schedule(self, at: float, callback: Callable[[], None]) -> int:
+        """Has `callback` called at `at`; the number returned cancels it."""
+
+    def cancel(self, number: int) -> None:
+        """Withdraws a callback that has not been called."""
 
 
 class Timer:
@@ -21,6 +35,11 @@ class Timer:
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._numbers = itertools.count()
         self._running = False
+
+    @staticmethod
+    def now() -> float:
+        """The reading of `time.monotonic`."""
+        return time.monotonic()
 
     def schedule(self, at: float, callback: Callable[[], None]) -> int:
         """Has `callback` called at `at`; the number returned cancels it."""
@@ -70,14 +89,15 @@ class Timer:
             self._condition.wait(left)
 
 
-_timer = Timer()
+clock = Timer()
+"""The clock of this process."""
 
 
 def schedule(at: float, callback: Callable[[], None]) -> int:
     """Has `callback` called at this reading of `time.monotonic`."""
-    return _timer.schedule(at, callback)
+    return clock.schedule(at, callback)
 
 
 def cancel(number: int) -> None:
     """Withdraws a callback."""
-    _timer.cancel(number)
+    clock.cancel(number)
