@@ -20,7 +20,7 @@ from flowmesh.core import errors
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import cluster_target
 from flowmesh.distributed.futures import held
-from flowmesh.distributed.interfaces import NEVER
+from flowmesh.distributed.interfaces import NEVER, MasterInterface
 from flowmesh.graph import default_stack
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.graph import Graph, get_default_graph
@@ -73,8 +73,12 @@ class BaseSession:
         self._closed = False
         self._mappers: dict[Any, FetchMapper] = {}
         self._warm: dict[Any, WarmStep] = {}
-        self._master, self._disconnect = cluster_target.connect(target, config)
+        self._master, self._disconnect = self._connect(target, config)
         self._finalizer = weakref.finalize(self, _close_quietly, self._master, self._disconnect, [])
+
+    def _connect(self, target: str, config: Any) -> tuple[MasterInterface, Callable[[], None]]:
+        """See `cluster_target.connect`. A session that takes another way has its own."""
+        return cluster_target.connect(target, config)
 
     # -- properties --------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import re
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowmesh.core import errors
 from flowmesh.core.cluster_spec import split_address
@@ -17,6 +17,9 @@ from flowmesh.distributed.transport import inproc
 from flowmesh.distributed.worker import Worker
 from flowmesh.proto import config_pb2
 from flowmesh.runtime.device import make_devices
+
+if TYPE_CHECKING:
+    from flowmesh.distributed.transport.direct.plane import DirectOptions
 
 _LOCAL = "/job:localhost/replica:0/task:0"
 
@@ -39,10 +42,13 @@ _lock = threading.Lock()
 _local_masters: weakref.WeakSet[LocalMaster] = weakref.WeakSet()
 
 
-def connect(target: str, config: Any = None) -> tuple[MasterInterface, Callable[[], None]]:
+def connect(
+    target: str, config: Any = None, direct: DirectOptions | None = None
+) -> tuple[MasterInterface, Callable[[], None]]:
     """The master for a session's target, and what to call when it is no longer needed.
 
     "" is a task of the session's own in this process; "grpc://host:port" a server, called directly when it is in this process.
+    `direct` are the options of the direct plane to it, by default what the environment says.
     Raises NotFoundError, as TensorFlow does, for other targets, InvalidArgumentError for a malformed address.
     """
     if not target:
@@ -56,7 +62,7 @@ def connect(target: str, config: Any = None) -> tuple[MasterInterface, Callable[
         return known, _nothing
     from flowmesh.distributed.transport.direct.master import DirectMaster
 
-    remote = DirectMaster(address)
+    remote = DirectMaster(address, direct)
     return remote, remote.close
 
 

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowmesh.core import errors
 from flowmesh.core.cluster_spec import ClusterSpec, join_address, split_address
@@ -33,6 +33,9 @@ from flowmesh.distributed.worker import Worker
 from flowmesh.proto import tensorflow_server_pb2
 from flowmesh.runtime.device import make_devices
 
+if TYPE_CHECKING:
+    from flowmesh.distributed.transport.direct.plane import DirectOptions
+
 _log = logging.getLogger(__name__)
 
 _FAREWELL = 0.5
@@ -51,6 +54,7 @@ class Server:
       insecure: whether other machines may connect without TLS; by default what FLOWMESH_INSECURE says.
       policy: what graphs of other processes may do here; by default what FLOWMESH_ALLOW_FILES, FLOWMESH_DENY_OPS and
         FLOWMESH_ALLOW_OPS say.
+      direct: how it connects to other Flowmesh tasks; by default what FLOWMESH_DIRECT_PLANE and FLOWMESH_SHARED_MEMORY say.
 
     Listens on the host that the cluster names for the task, and on no other interface; with the credentials of the folder that
     FLOWMESH_TLS_DIR names, if it is set. Raises TypeError and ValueError for
@@ -70,6 +74,7 @@ class Server:
         *,
         insecure: bool = False,
         policy: Policy | None = None,
+        direct: DirectOptions | None = None,
     ) -> None:
         self._insecure = insecure or insecure_by_environment()
         self._policy = policy or Policy.from_environment()
@@ -85,6 +90,7 @@ class Server:
         default = definition.default_session_config
         devices = make_devices(definition.job_name, 0, definition.task_index, default)
         self._rhythm = rhythm_of(default)
+        self._direct = direct
         self._plane: Any = None
         self._peers = self._connect_cluster(definition)
         self._worker = Worker(self._task, devices, self._peers, default, self._session_peers)
@@ -214,7 +220,7 @@ class Server:
         from flowmesh.distributed.transport.direct.plane import HANDSHAKE, DirectPlane
         from flowmesh.distributed.transport.direct.service import DirectService
 
-        self._plane = DirectPlane(self._task, host=interface)
+        self._plane = DirectPlane(self._task, self._direct, interface)
         self._plane.rhythm = self._rhythm
         self._plane.serve(DirectService(self._worker, self._master))
         if self._plane.options.enabled:

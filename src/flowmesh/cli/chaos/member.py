@@ -15,7 +15,6 @@ from contextlib import suppress
 from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import Any
 
-from flowmesh.cli.chaos.network import take_detours
 from flowmesh.cli.chaos.program import Program
 
 
@@ -79,7 +78,6 @@ def _member(path: str, request: dict[str, Any]) -> None:
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ.update(request["environ"])
-        take_detours()
         if not os.environ.get("FLOWMESH_CHAOS_OUTPUT"):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         connection = socket(AF_UNIX, SOCK_STREAM)

@@ -15,9 +15,10 @@ import struct
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from flowmesh.distributed.transport.direct import plane
+from flowmesh.distributed.transport.direct.plane import DirectOptions
 
 _CHUNK = 1 << 16
 _SLOW_SECONDS = 0.02
@@ -210,16 +211,17 @@ class Network:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def take_detours() -> None:
-    """Has the direct plane of this process go over the proxies that `DETOURS` names."""
+def detour() -> DirectOptions:
+    """Options of a direct plane that goes over the proxies which `DETOURS` names, if it names any."""
+    usual = DirectOptions.from_environment()
     ports = {int(k): int(v) for k, v in json.loads(os.environ.get(DETOURS, "{}")).items()}
     if not ports:
-        return
+        return usual
 
     def dial(address: str, port: int, seconds: float) -> socket.socket:
-        host, _, usual = address.rpartition(":")
-        connection = socket.create_connection((host, ports[int(usual)]), seconds)
+        host, _, listed = address.rpartition(":")
+        connection = socket.create_connection((host, ports[int(listed)]), seconds)
         connection.sendall(_PORT.pack(port))
         return connection
 
-    plane.dial = dial
+    return replace(usual, dial=dial)

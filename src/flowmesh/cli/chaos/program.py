@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 import flowmesh.ops  # noqa: F401  (registers the ops)
+from flowmesh.cli.chaos.network import detour
 from flowmesh.client.session import Session
 from flowmesh.core import dtypes
+from flowmesh.distributed import cluster_target
 from flowmesh.distributed.server import Server
 from flowmesh.distributed.transport import grpc_server as _grpc_server  # noqa: F401  (imported before forking)
 from flowmesh.distributed.transport.direct import master as _master, worker as _worker  # noqa: F401
@@ -58,6 +60,13 @@ class Model:
             self.saver = Saver([self.count, self.ballast])
 
 
+class DetourSession(Session):
+    """A session whose direct plane goes over the links that may be broken."""
+
+    def _connect(self, target: str, config: Any) -> Any:
+        return cluster_target.connect(target, config, detour())
+
+
 class Program:
     """The commands of one member; each may be called from a thread of its own."""
 
@@ -74,7 +83,7 @@ class Program:
 
     def serve(self, cluster: Any, job: str, index: int, config: dict[str, int]) -> str:
         """Starts the server of a task; its target."""
-        self._server = Server(cluster, job, index, config=_config(config))
+        self._server = Server(cluster, job, index, config=_config(config), direct=detour())
         return self._server.target
 
     def stop(self, grace: float | None = None) -> None:
@@ -103,7 +112,7 @@ class Program:
         settings.device_filters.extend(filters)
         if target == "own" and self._server is not None:
             target = self._server.target
-        self._session = Session(target, graph=self._model.graph, config=settings)
+        self._session = DetourSession(target, graph=self._model.graph, config=settings)
         return len(self._session.list_devices())
 
     def prepare(self, checkpoint: str = "") -> str:

@@ -16,7 +16,7 @@ from flowmesh.distributed.transport.direct.channel import Message
 from flowmesh.distributed.transport.direct.frames import Kind
 from flowmesh.distributed.transport.direct.helping import help_out, thread_waker
 from flowmesh.distributed.transport.direct.link import Link
-from flowmesh.distributed.transport.direct.plane import HANDSHAKE, DirectPlane
+from flowmesh.distributed.transport.direct.plane import HANDSHAKE, DirectOptions, DirectPlane
 from flowmesh.distributed.transport.direct.service import STEP
 from flowmesh.distributed.transport.grpc_master import RemoteMaster
 from flowmesh.graph.graph import Graph
@@ -31,9 +31,10 @@ _FAREWELL = 0.5
 class DirectMaster(RemoteMaster):
     """A master in another process. Thread-safe; calls block, a Ctrl-C ends the wait and the step."""
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, options: DirectOptions | None = None):
+        """`options` are for the direct plane; by default what the environment says."""
         super().__init__(address)
-        self._plane = DirectPlane()
+        self._plane = DirectPlane(options=options)
         self._link: Link | None = None
         self._heads: dict[Any, bytes] = {}
 

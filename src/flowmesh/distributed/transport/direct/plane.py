@@ -44,6 +44,11 @@ _MAX_STRANGERS = 256
 _JOIN_SECONDS = 5.0
 
 
+def dial(address: str, port: int, seconds: float) -> socket.socket:
+    """A TCP connection to a port of the host whose server is at `address`."""
+    return socket.create_connection((_host_of(address), port), seconds)
+
+
 @dataclass(frozen=True)
 class DirectOptions:
     """What a process may use."""
@@ -51,6 +56,8 @@ class DirectOptions:
     enabled: bool = True
     unix: bool = True
     shared_memory: bool = True
+    dial: Callable[[str, int, float], socket.socket] = dial
+    """Connects over TCP, as the function of this name: another one may take another way."""
 
     @classmethod
     def from_environment(cls) -> DirectOptions:
@@ -320,7 +327,7 @@ class DirectPlane:
                 connection.close()
                 raise
             return connection
-        return dial(address, int(answer["tcp"]), _SECONDS)
+        return self.options.dial(address, int(answer["tcp"]), _SECONDS)
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -347,11 +354,6 @@ class DirectPlane:
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(_JOIN_SECONDS)
-
-
-def dial(address: str, port: int, seconds: float) -> socket.socket:
-    """A TCP connection to a port of the host whose server is at `address`. A faulty network for tests puts its own here."""
-    return socket.create_connection((_host_of(address), port), seconds)
 
 
 def _parse(data: bytes) -> dict[str, Any]:
