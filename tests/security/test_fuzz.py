@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from flowmesh.distributed.transport.worker_service import load_nodes
 from flowmesh.graph.graph import Graph
 from flowmesh.proto import graph_pb2
 from tests.fuzz import inputs
+from tests.fuzz.guided import Guided
 from tests.fuzz.target import KINDS, LIMITS, Target
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # kernels warn of what they are given
@@ -45,6 +47,31 @@ def test_many_bad_inputs(target: Target) -> None:
             target.run(KINDS[seed % len(KINDS)], seed)
     assert sum(target.strange.values()) == before, target.strange
     target.still_serves()
+
+
+@pytest.mark.parametrize("way", range(len(KINDS) + 2))
+def test_what_bytes_choose_is_answered_too(
+    way: int, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The inputs of `tests.fuzz.guided`, with bytes that nobody guides."""
+    r = random.Random(way)
+    with limits.use(LIMITS):
+        guided = Guided(30, 7)
+        try:
+            with open(os.devnull, "w") as quiet, contextlib.redirect_stdout(quiet):
+                for _ in range(30):
+                    guided(bytes([way]) + r.randbytes(r.randrange(400)))
+            assert "30 inputs of seed 7" in capfd.readouterr().err
+            error = {"[x] KeyError at somewhere": 1}
+            for name in ("run_with", "run_bytes", "run_stream"):
+                monkeypatch.setattr(
+                    guided.target, name, lambda *_: guided.target.strange.update(error)
+                )
+            with pytest.raises(AssertionError, match=r"31 inputs.*KeyError at somewhere"):
+                guided(bytes([way]))
+            assert "input 31 of seed 7 is answered by" in capfd.readouterr().err
+        finally:
+            guided.target.close()
 
 
 @settings(

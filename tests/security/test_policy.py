@@ -322,3 +322,15 @@ def test_lists_of_absurd_length_are_refused() -> None:
         node.attr[attr].i = 1 << 50
         with pytest.raises(errors.InvalidArgumentError, match=attr):
             load_nodes(Graph(), message)
+
+
+def test_no_graph_ends_the_process(graph: Graph) -> None:
+    message = b"the end \xff\xfe"
+    loud = raw.Abort(error_msg=message)
+    silent = raw.Abort(exit_without_error=True)
+    answer = raw.Const(value=np.float32(42), dtype=dtypes.float32)
+    with remote(graph) as client:
+        with pytest.raises(errors.AbortedError, match="the end"):
+            client.run(targets=[loud.name])
+        client.run(targets=[silent.name])
+        assert client.run(answer.name) == 42

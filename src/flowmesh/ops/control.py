@@ -43,7 +43,7 @@ class ControlTrigger(OpDef):
 
 
 class Abort(OpDef):
-    """Ends the step with an error (or in silence)."""
+    """Ends the step with an error (or in silence). TensorFlow's ends the process: here no graph can do that."""
 
     error_msg = Attr("string", b"")
     exit_without_error = Attr("bool", False)
@@ -55,7 +55,8 @@ class Abort(OpDef):
     def run(self, ctx: Any) -> Any:
         """Raises AbortedError with `error_msg`, unless `exit_without_error`."""
         if not self.attrs["exit_without_error"]:
-            raise errors.AbortedError(None, None, self.attrs["error_msg"].decode() or "Abort")
+            text = self.attrs["error_msg"].decode(errors="replace")
+            raise errors.AbortedError(None, None, text or "Abort")
         return ()
 
 

@@ -91,3 +91,22 @@ def zero(dtype: DType) -> Any:
 def shape_text(shape: TensorShape) -> str:
     """A shape as the errors of the parsing ops show it."""
     return shape_string(shape)
+
+
+# -- attrs -----------------------------------------------------------------------------------------------
+
+
+def check_lengths(kind: str, keys: int, **others: int) -> None:
+    """ValueError when attrs about features of one kind speak of more or fewer than there are keys."""
+    for what, count in others.items():
+        if count != keys:
+            raise ValueError(f"len({kind}_keys) != len({kind}_{what})")
+
+
+def check_number(kind: str, number: int, **sizes: int) -> None:
+    """ValueError when attrs about features of one kind do not speak of this number of features."""
+    if all(size == number for size in sizes.values()):
+        return
+    *names, last = (f"{kind}_{what} ({size})" for what, size in sizes.items())
+    text = f"{', '.join(names)} and {last}"
+    raise ValueError(f"num_{kind} ({number}) must match the size of {text}")

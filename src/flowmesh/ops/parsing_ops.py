@@ -16,6 +16,8 @@ from flowmesh.graph.op_def import Attr, Input, OpDef, Output
 from flowmesh.ops.array_support import invalid
 from flowmesh.ops.example_values import (
     as_vector,
+    check_lengths,
+    check_number,
     decoded,
     elements,
     feature_of,
@@ -133,7 +135,11 @@ class ParseExample(OpDef):
 
     def infer(self, ctx: Any, serialized: TensorShape, *_: Any) -> Any:
         batch = with_rank(serialized, 1)
-        count = self.attrs["Nsparse"]
+        a = self.attrs
+        count = a["Nsparse"]
+        check_lengths("sparse", count, types=len(a["sparse_types"]))
+        types, shapes = len(a["Tdense"]), len(a["dense_shapes"])
+        check_lengths("dense", a["Ndense"], types=types, shapes=shapes)
         return (
             list_of_shapes(count, None, 2),
             list_of_shapes(count, None),
@@ -189,7 +195,12 @@ class ParseSingleExample(OpDef):
 
     def infer(self, ctx: Any, serialized: TensorShape, *_: Any) -> Any:
         scalar_input(serialized)
-        count = self.attrs["num_sparse"]
+        a = self.attrs
+        count = a["num_sparse"]
+        keys, types = len(a["sparse_keys"]), len(a["sparse_types"])
+        check_number("sparse", count, keys=keys, types=types)
+        types, shapes = len(a["Tdense"]), len(a["dense_shapes"])
+        check_lengths("dense", len(a["dense_keys"]), types=types, shapes=shapes)
         return (
             list_of_shapes(count, None, 1),
             list_of_shapes(count, None),

@@ -13,6 +13,8 @@ from flowmesh.graph.op_def import Attr, Input, OpDef, Output
 from flowmesh.ops.array_support import invalid
 from flowmesh.ops.example_values import (
     as_vector,
+    check_lengths,
+    check_number,
     decoded,
     elements,
     feature_of,
@@ -126,6 +128,15 @@ def _rows(parts: Sequence[np.ndarray], dtype: DType, shape: TensorShape) -> np.n
     return np.stack(parts).reshape(len(parts), *sizes)
 
 
+_KINDS = {
+    "context_sparse": ("context_sparse_types", ""),
+    "context_dense": ("Tcontext_dense", "context_dense_shapes"),
+    "feature_list_sparse": ("feature_list_sparse_types", ""),
+    "feature_list_dense": ("feature_list_dense_types", "feature_list_dense_shapes"),
+}
+"""The attrs with the types, and the shapes, of each kind of feature."""
+
+
 class ParseSingleSequenceExample(OpDef):
     """Context features and feature lists of one serialized SequenceExample."""
 
@@ -161,6 +172,11 @@ class ParseSingleSequenceExample(OpDef):
     def infer(self, ctx: Any, serialized: TensorShape, *_: Any) -> Any:
         scalar_input(serialized)
         a = self.attrs
+        for kind, (types, shapes) in _KINDS.items():
+            sizes = {"types": len(a[types])}
+            if shapes:
+                sizes["shapes"] = len(a[shapes])
+            check_lengths(kind, a[f"N{kind}"], **sizes)
         sparse, lists = a["Ncontext_sparse"], a["Nfeature_list_sparse"]
         return (
             list_of_shapes(sparse, None, 1),
@@ -208,18 +224,6 @@ class ParseSingleSequenceExample(OpDef):
         )
 
 
-_COUNTS = {
-    "Ncontext_sparse": ("context_sparse_keys", "context_sparse_types"),
-    "Ncontext_dense": ("context_dense_keys", "Tcontext_dense", "context_dense_shapes"),
-    "Nfeature_list_sparse": ("feature_list_sparse_keys", "feature_list_sparse_types"),
-    "Nfeature_list_dense": (
-        "feature_list_dense_keys",
-        "feature_list_dense_types",
-        "feature_list_dense_shapes",
-    ),
-}
-
-
 class ParseSequenceExample(OpDef):
     """Context features and feature lists of a batch of serialized SequenceExamples."""
 
@@ -257,7 +261,7 @@ class ParseSequenceExample(OpDef):
     def infer(self, ctx: Any, serialized: TensorShape, *_: Any) -> Any:
         batch = with_rank(serialized, 1)
         a = self.attrs
-        self._check_counts()
+        self._check_numbers()
         sparse, lists = a["Ncontext_sparse"], a["Nfeature_list_sparse"]
         rows = batch.concatenate(vector(None))
         return (
@@ -272,14 +276,13 @@ class ParseSequenceExample(OpDef):
             [batch] * a["Nfeature_list_dense"],
         )
 
-    def _check_counts(self) -> None:
+    def _check_numbers(self) -> None:
         """ValueError when the attrs of one kind of feature do not speak of the same number of features."""
-        for count, lists in _COUNTS.items():
-            for name in lists:
-                if len(self.attrs[name]) != self.attrs[count]:
-                    raise ValueError(
-                        f"{name} has {len(self.attrs[name])} entries, but {count} is {self.attrs[count]}"
-                    )
+        for kind, (types, shapes) in _KINDS.items():
+            sizes = {"keys": len(self.attrs[f"{kind}_keys"]), "types": len(self.attrs[types])}
+            if shapes:
+                sizes["shapes"] = len(self.attrs[shapes])
+            check_number(kind, self.attrs[f"N{kind}"], **sizes)
 
     def compute(self, xp: Any, *inputs: Any) -> Any:
         serialized, debug_name, defaults = inputs
