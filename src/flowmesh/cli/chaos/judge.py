@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flowmesh.cli.chaos.cells import DEADLY, Cell, link_fault
+from flowmesh.cli.chaos.cells import DEADLY, NETWORK, Cell, link_fault
 from flowmesh.cli.chaos.cluster import TASKS, ChaosCluster
 from flowmesh.cli.chaos.nursery import Answer, Nursery
 
@@ -145,20 +145,26 @@ class _Trial:
 
     def _gather(self, answers: list[Answer]) -> None:
         """Waits for what the fault concerns, ends what it does not, and judges both."""
-        victim = self.cell.role
         began = time.monotonic()
         for answer in answers:
-            if victim in self._needs(answer) and answer.member != victim:
+            if self._culprits(answer):
                 answer.wait(max(0.0, began + _WINDOW - time.monotonic()))
-        for answer in answers:
+        judged = [a for a in answers if a.member != self.cell.role or self._culprits(a)]
+        for answer in judged:
             if answer.what == "train":
                 self.cluster.members[answer.member].ask("enough")
-        for answer in answers:
-            if answer.what == "wait" and answer.member != victim:
+        for answer in judged:
+            if answer.what == "wait":
                 self._release(answer)
-        for answer in answers:
-            if answer.member != victim:
-                self._judge(answer, began)
+        for answer in judged:
+            self._judge(answer, began)
+
+    def _culprits(self, answer: Answer) -> set[str]:
+        """The members whom an error may name: the victim, or whom a victim behind broken links needs."""
+        victim, needed = self.cell.role, self._needs(answer)
+        if answer.member != victim:
+            return needed & {victim}
+        return needed - {victim} if self.cell.fault in NETWORK else set()
 
     def _release(self, answer: Answer) -> None:
         """Ends a step that waits for an element. Another step may get it: the victim's, which waits at the same queue."""
@@ -183,21 +189,22 @@ class _Trial:
             return
         outcome.errors.add(answer.error.partition(":")[0].removesuffix("Error"))
         outcome.noticed = max(outcome.noticed, answer.at - self.struck)
-        if cell.role not in self._needs(answer):
+        culprits = sorted(self._culprits(answer))
+        names = [name for member in culprits for name in self.cluster.names_of(member)]
+        if not culprits:
             outcome.problems.append(
                 f"{who} does not need {cell.role} but failed: {answer.error[:300]}"
             )
-        elif not any(name in answer.error for name in (*self.cluster.names_of(cell.role), *_OURS)):
-            outcome.problems.append(
-                f"{who}: the error does not name {cell.role}: {answer.error[:300]}"
-            )
+        elif not any(name in answer.error for name in (*names, *_OURS)):
+            named = " or ".join(culprits)
+            outcome.problems.append(f"{who}: the error does not name {named}: {answer.error[:300]}")
 
     def _gather_rest(self, answers: list[Answer]) -> None:
         """The victim's own commands end when it goes on."""
         for answer in answers:
             if answer.member != self.cell.role or answer.gone:
                 continue
-            if answer.what == "train":
+            if answer.what == "train" and not answer.wait(0):
                 self.cluster.members[answer.member].ask("enough")
             if answer.what == "wait":
                 self._release(answer)
