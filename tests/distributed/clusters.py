@@ -127,3 +127,13 @@ def in_thread(function: Callable[[], Any]) -> Callable[[], Any]:
         return value
 
     return join
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Waits a few seconds for something that other threads are about to do."""
+    pause = threading.Event()
+    for _ in range(500):
+        if condition():
+            return
+        pause.wait(0.01)
+    assert condition()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from tests.distributed.clusters import (
     cluster,
     cluster_spec,
     config,
+    eventually,
     free_ports,
     in_thread,
     variable,
@@ -49,16 +50,6 @@ def graph() -> Iterator[Graph]:
 def servers() -> Iterator[dict[str, Server]]:
     with cluster(ps=1, worker=2) as running:
         yield running
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Waits a few seconds for something that other threads are about to do."""
-    pause = threading.Event()
-    for _ in range(500):
-        if condition():
-            return
-        pause.wait(0.01)
-    assert condition()
 
 
 @pytest.mark.parametrize("at", ["ps:0", "worker:0", "worker:1"])

@@ -301,7 +301,10 @@ def stream(r: random.Random) -> bytes:
             (
                 r.randbytes(r.randint(0, 48)),
                 frames.pack_strings([r.choice(("", "a", "n0:0", "x" * 50)) for _ in range(3)]),
-                struct.pack("<qdB7x", r.choice(_INTS), -1.0, 0) + frames.pack_strings(["", "a"]),
+                struct.pack("<qdB7x", r.choice(_INTS), -1.0, r.choice((0, 1, 2, 3, 4, 12, 255)))
+                + frames.pack_strings(["", "a"]),
+                struct.pack("<dB7x", r.choice((0.0, -1.0, 0.2)), r.choice((0, 1, 2, 3, 255)))
+                + b"".join(frames.pack_strings(["", "a"][: r.randint(0, 2)]) for _ in range(3)),
             )
         )
         tensors = [

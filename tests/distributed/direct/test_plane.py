@@ -15,10 +15,12 @@ from flowmesh.distributed.server import Server
 from flowmesh.distributed.transport.direct import frames
 from flowmesh.distributed.transport.direct.link import Link
 from flowmesh.distributed.transport.direct.plane import DirectOptions, DirectPlane
+from flowmesh.distributed.transport.direct.service import STEP, TELLS
 from flowmesh.distributed.transport.grpc_client import Connection
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.raw import raw
-from tests.distributed.clusters import Client, cluster, config, in_thread, variable
+from flowmesh.proto import config_pb2
+from tests.distributed.clusters import Client, cluster, config, eventually, in_thread, variable
 
 PLANES = [
     DirectOptions(),
@@ -116,6 +118,100 @@ def test_steps_of_a_client_in_another_process(graph: Graph, counts: dict[str, in
             )
             with pytest.raises(errors.InvalidArgumentError, match="float64"):
                 client.run("sum:0", feed={"v/read:0": np.float64([5])})
+
+
+@pytest.fixture
+def traced() -> Any:
+    """Options of a step that tells everything."""
+    return config_pb2.RunOptions(
+        trace_level=config_pb2.RunOptions.FULL_TRACE, output_partition_graphs=True
+    )
+
+
+@pytest.mark.parametrize("rpc", [False, True])
+def test_steps_that_are_traced_go_the_same_way(
+    graph: Graph, counts: dict[str, int], traced: Any, rpc: bool
+) -> None:
+    with (
+        cluster(ps=1, worker=1) as servers,
+        Client(servers["worker:0"].target, graph, config(rpc)) as client,
+    ):
+        client.run(targets=["w/init"])
+        metadata = config_pb2.RunMetadata()
+        far = client.run("far:0", options=traced, metadata=metadata)
+        np.testing.assert_array_equal(far, -np.arange(300_000, dtype=np.float32))
+        found = {
+            d.device: {n.node_name for n in d.node_stats} for d in metadata.step_stats.dev_stats
+        }
+        assert "w/read" in found["/job:ps/replica:0/task:0/device:CPU:0"]
+        assert "far" in found["/job:worker/replica:0/task:0/device:CPU:0"]
+        assert len(metadata.partition_graphs) == 2
+        bare = config_pb2.RunMetadata(step_stats={})
+        np.testing.assert_array_equal(client.run("far:0", metadata=bare), far)
+        assert not bare.HasField("step_stats")
+        traced.timeout_in_ms = 60_000
+        client.run("far:0", options=traced)  # nobody takes what it tells
+    assert counts["RUN_GRAPH"] == 4
+    assert counts.get("RUN_STEP", 0) == (4 if rpc else 0)
+    assert not {"grpc RunGraph", "grpc RunStep", "grpc RecvTensor"} & set(counts)
+
+
+@pytest.mark.parametrize("rpc", [False, True])
+def test_steps_in_pieces_and_callables_go_the_same_way(
+    graph: Graph, counts: dict[str, int], rpc: bool
+) -> None:
+    fed = {"v/read:0": np.float32([1, 2])}
+    with graph.device("/job:worker/task:0"):
+        late = raw.Placeholder(dtype=dtypes.float32, shape=[2], name="late")
+        raw.AddV2(graph.get_tensor_by_name("back:0"), late, name="end")
+    with (
+        cluster(ps=1, worker=1) as servers,
+        Client(servers["worker:0"].target, graph, config(rpc)) as client,
+    ):
+        master, handle = client.master, client.handle
+        client.run(targets=["v/init"])
+        step = master.partial_run_setup(handle, [*fed, "late:0"], ["sum:0", "end:0"], [])
+        (total,) = master.partial_run(handle, step, list(fed.items()), ["sum:0"])
+        np.testing.assert_array_equal(total, [2, 4])
+        (end,) = master.partial_run(handle, step, [("late:0", np.float32([1, 1]))], ["end:0"])
+        np.testing.assert_array_equal(end, [3, 5])
+        with pytest.raises(errors.InvalidArgumentError, match="Must run 'setup'"):
+            master.partial_run(handle, step, [], ["end:0"])
+
+        options = config_pb2.CallableOptions(feed=list(fed), fetch=["sum:0"])
+        options.run_options.timeout_in_ms = 60_000
+        options.run_options.trace_level = config_pb2.RunOptions.FULL_TRACE
+        call = master.make_callable(handle, options)
+        metadata = config_pb2.RunMetadata()
+        (total,) = master.run_callable(handle, call, [np.float32([3, 4])], metadata)
+        np.testing.assert_array_equal(total, [6, 8])
+        assert metadata.step_stats.dev_stats
+        with pytest.raises(errors.InvalidArgumentError, match="Expected 1 feeds"):
+            master.run_callable(handle, call, [])
+        master.release_callable(handle, call)
+        with pytest.raises(errors.InvalidArgumentError, match="No such callable"):
+            master.run_callable(handle, call, [np.float32([3, 4])])
+        eventually(lambda: not any(s._worker.step_ids() for s in servers.values()))
+    assert not {"grpc RunGraph", "grpc RunStep", "grpc RecvTensor"} & set(counts)
+
+
+def test_a_step_that_says_nonsense_about_itself_is_refused(graph: Graph) -> None:
+    with Server.create_local_server() as server, Graph().as_default() as own:
+        raw.Const(value=np.float32(1), dtype=dtypes.float32, name="one")
+        with Client(server.target, own, config(True)) as client:
+            link = client.master._link
+            names = [[client.handle], ["one:0"], []]
+            head = STEP.pack(0.0, TELLS) + b"".join(map(frames.pack_strings, names))
+            for tensors in (
+                (),
+                [frames.encode(np.array(b"\xff\xff\xff", object))],
+                [frames.encode(np.float32(1))],
+                [frames.encode(None)],
+            ):
+                asked = link.call(frames.Kind.RUN_STEP, head, tensors, lambda message: None)
+                with pytest.raises(errors.InvalidArgumentError, match="no RunOptions message"):
+                    asked.result(30)
+            assert client.run("one:0") == 1
 
 
 def test_a_blocked_step_ends_with_its_session(graph: Graph) -> None:

@@ -20,7 +20,7 @@ from flowmesh.resources.handle import ResourceHandle
 from flowmesh.resources.manager import Resource
 from flowmesh.runtime.values import DEAD, Received, to_host
 
-VERSION = 1
+VERSION = 2
 
 HEADER = struct.Struct("<IIHHIQ")
 """Bytes of head and descriptors, bytes of the head, kind, flags, number of tensors, number of the request."""

@@ -1,4 +1,4 @@
-"""`DirectMaster`: the master of a server in another process, with steps on the direct plane where there is one."""
+"""`DirectMaster`: the master of a server in another process, with its steps on the direct plane where there is one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from flowmesh.core.deadline import Deadline
 from flowmesh.core.errors import OpError
 from flowmesh.distributed.heartbeat import rhythm_of
 from flowmesh.distributed.interfaces import NEVER
-from flowmesh.distributed.transport.direct import frames
+from flowmesh.distributed.transport.direct import frames, records
 from flowmesh.distributed.transport.direct.channel import Message
-from flowmesh.distributed.transport.direct.frames import Kind
+from flowmesh.distributed.transport.direct.frames import Encoded, Kind
 from flowmesh.distributed.transport.direct.helping import help_out, thread_waker
 from flowmesh.distributed.transport.direct.link import Link
 from flowmesh.distributed.transport.direct.plane import HANDSHAKE, DirectOptions, DirectPlane
-from flowmesh.distributed.transport.direct.service import STEP
+from flowmesh.distributed.transport.direct.service import CONTINUES, STEP, TELLS
 from flowmesh.distributed.transport.grpc_master import RemoteMaster
 from flowmesh.graph.graph import Graph
 from flowmesh.proto import config_pb2
@@ -37,6 +37,8 @@ class DirectMaster(RemoteMaster):
         self._plane = DirectPlane(options=options)
         self._link: Link | None = None
         self._heads: dict[Any, bytes] = {}
+        self._signatures: dict[tuple[str, int], Any] = {}
+        """The CallableOptions of callables, by session and number."""
 
     def close(self) -> None:
         self._plane.close(_FAREWELL)
@@ -66,15 +68,68 @@ class DirectMaster(RemoteMaster):
         metadata: Any = None,
     ) -> list[Any]:
         link = self._link
-        if link is None or not link.alive or metadata is not None or _asks_for_more(options):
+        if link is None or not link.alive:
             return super().run_step(handle, feeds, fetches, targets, options, metadata)
-        limit = self._timeout(handle, options)
         seconds = options.timeout_in_ms / 1000 if options is not None else 0.0
-        head = STEP.pack(seconds) + self._names(handle, feeds, fetches, targets)
         tensors = [frames.encode(value) for _, value in feeds]
+        tells = metadata is not None or _asks_for_more(options)
+        if tells:
+            tensors.append(records.encode(options or config_pb2.RunOptions()))
+        head = STEP.pack(seconds, TELLS if tells else 0)
+        head += self._names(handle, feeds, fetches, targets)
+        limit = self._timeout(handle, options)
+        values = self._ask(link, head, tensors, len(fetches) + tells, limit)
+        if tells:
+            told = values.pop().item()
+            if metadata is not None:
+                metadata.ParseFromString(told)
+        return values
+
+    def partial_run(
+        self,
+        handle: str,
+        partial_handle: str,
+        feeds: Sequence[tuple[str, Any]],
+        fetches: Sequence[str],
+    ) -> list[Any]:
+        link = self._link
+        if link is None or not link.alive:
+            return super().partial_run(handle, partial_handle, feeds, fetches)
+        wanted = [name for name in fetches if ":" in name]
+        tensors = [frames.encode(value) for _, value in feeds]
+        head = STEP.pack(0.0, CONTINUES) + self._names(handle, feeds, wanted, [partial_handle])
+        return self._ask(link, head, tensors, len(wanted), self._timeout(handle, None))
+
+    def make_callable(self, handle: str, options: Any) -> int:
+        number = super().make_callable(handle, options)
+        kept = config_pb2.CallableOptions()
+        kept.CopyFrom(options)
+        self._signatures[handle, number] = kept
+        return number
+
+    def run_callable(
+        self, handle: str, callable_id: int, feeds: Sequence[Any], metadata: Any = None
+    ) -> list[Any]:
+        made, link = self._signatures.get((handle, callable_id)), self._link
+        if made is None or len(feeds) != len(made.feed) or link is None or not link.alive:
+            return super().run_callable(handle, callable_id, feeds, metadata)
+        named = list(zip(made.feed, feeds))
+        return self.run_step(
+            handle, named, list(made.fetch), list(made.target), made.run_options, metadata
+        )
+
+    def release_callable(self, handle: str, callable_id: int) -> None:
+        self._signatures.pop((handle, callable_id), None)
+        super().release_callable(handle, callable_id)
+
+    @staticmethod
+    def _ask(
+        link: Link, head: bytes, tensors: list[Encoded], count: int, limit: float | None
+    ) -> list[Any]:
+        """Has the server run a step, for `limit` seconds at most; the `count` values of its answer."""
         cancellation = CancellationManager()
-        future = link.call(Kind.RUN_STEP, head, tensors, _values, cancellation)
-        del tensors
+        future = link.call(Kind.RUN_STEP, head, tuple(tensors), _values, cancellation)
+        tensors.clear()  # what was sent is not kept while the answer is awaited
         try:
             if limit is None and not future.done():
                 help_out((link,), thread_waker(), future.done)
@@ -90,7 +145,7 @@ class DirectMaster(RemoteMaster):
         except BaseException:
             cancellation.cancel(errors.CancelledError(None, None, "The client gave up on the step"))
             raise
-        if len(values) != len(fetches):
+        if len(values) != count:
             raise errors.InternalError(None, None, "RunStep: the answer has too few values")
         return values
 

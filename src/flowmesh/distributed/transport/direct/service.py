@@ -14,7 +14,7 @@ from flowmesh.core.errors import OpError
 from flowmesh.distributed.interfaces import RunGraphCall, RunGraphResult
 from flowmesh.distributed.master import Master
 from flowmesh.distributed.staged_part import StagedPart
-from flowmesh.distributed.transport.direct import frames
+from flowmesh.distributed.transport.direct import frames, records
 from flowmesh.distributed.transport.direct.channel import Message
 from flowmesh.distributed.transport.direct.frames import Kind
 from flowmesh.distributed.transport.direct.link import Link, Transfer
@@ -24,9 +24,21 @@ from flowmesh.proto import config_pb2
 
 RUN = struct.Struct("<qdBxxxxxxx")
 """Step, seconds left (negative: no limit), flags; the names follow."""
-STEP = struct.Struct("<d")
-RECV = struct.Struct("<q")
 CLEANS_UP = 1
+"""Nobody comes for tensors of the step once it has succeeded."""
+TRACES = 2
+"""The answer's last tensor is a StepStats message."""
+PIECE = 4
+"""A piece of a partial run."""
+LAST = 8
+"""The last piece."""
+STEP = struct.Struct("<dB7x")
+"""Seconds that the step may take (0: no limit), flags; session and feeds, fetches, and targets follow."""
+TELLS = 1
+"""The last tensor is a RunOptions message, the answer's last a RunMetadata message."""
+CONTINUES = 2
+"""A piece of a partial run: the only target is its handle."""
+RECV = struct.Struct("<q")
 
 MAX_CALLS = 4096
 """Requests of one connection that are under way at a time; more are refused."""
@@ -96,14 +108,14 @@ class DirectService:
         if len(feeds) != len(message.tensors):
             raise frames.MalformedError("the feeds are not those that are named")
         values = {n: frames.decode(t) for n, t in zip(feeds, message.tensors)}
-        if seconds < 0 and flags & CLEANS_UP:
+        if seconds < 0 and flags == CLEANS_UP:
             part = self._worker.staged(session, graph)
             if part is not None:
                 self._start(part, link, message.request, step_id, values, fetches)
                 return
-        call = RunGraphCall(session, graph, step_id, values, fetches)
-        call.cleans_up = bool(flags & CLEANS_UP)
-        call.at_home = False
+        call = RunGraphCall(session, graph, step_id, values, fetches, at_home=False)
+        call.cleans_up, call.trace = bool(flags & CLEANS_UP), bool(flags & TRACES)
+        call.partial, call.last = bool(flags & PIECE), bool(flags & LAST)
         cancellation = CancellationManager()
         link.steps.add(step_id)
         deadline = Deadline.after(seconds if seconds >= 0 else None)
@@ -176,11 +188,17 @@ class DirectService:
             link.steps.discard(step_id)
         elif not link.alive:
             self._end_step(link, step_id)
-        self._reply(link, number, fetches, result.tensors, b"\1" if result.cleaned else b"\0")
+        head = b"\1" if result.cleaned else b"\0"
+        self._reply(link, number, fetches, result.tensors, head, result.step_stats)
 
     @staticmethod
     def _reply(
-        link: Link, number: int, fetches: Sequence[str], results: Mapping[str, Any], head: bytes
+        link: Link,
+        number: int,
+        fetches: Sequence[str],
+        results: Mapping[str, Any],
+        head: bytes,
+        stats: Any = None,
     ) -> None:
         try:
             tensors = []
@@ -190,6 +208,8 @@ class DirectService:
                         None, None, f"The registered graph has no fetch {name}"
                     )
                 tensors.append(frames.encode(results[name]))
+            if stats is not None:
+                tensors.append(records.encode(stats))
         except Exception as exc:
             link.reply_error(number, exc)
             return
@@ -236,28 +256,41 @@ class DirectService:
         """A step of a client, on a thread of its own."""
         number = message.request
         try:
-            (seconds,) = STEP.unpack_from(message.meta)
-            prefix = message.meta[STEP.size : message.head_size]
-            known = link.known.get(prefix)
-            if known is None:
-                known = _names(prefix, 3)
-                _remember(link, prefix, known)
-            (handle, *feeds), fetches, targets = known
-            if len(feeds) != len(message.tensors):
-                raise errors.InvalidArgumentError(None, None, "RunStep: feeds and names differ")
-            values = [(n, frames.decode(t)) for n, t in zip(feeds, message.tensors)]
-            options = None
-            if seconds > 0:
-                options = config_pb2.RunOptions(timeout_in_ms=max(1, round(seconds * 1000)))
-            session = self._master.session(handle)
-            results = session.run_step(values, fetches, targets, options, None, cancellation)
-            encoded = [frames.encode(v) for v in results]
+            tensors = self._run(link, message, cancellation)
         except BaseException as exc:
             link.reply_error(number, exc)
         else:
-            link.reply(number, b"", encoded)
+            link.reply(number, b"", tensors)
         finally:
             link.serving.pop(number, None)
+
+    def _run(
+        self, link: Link, message: Message, cancellation: CancellationManager
+    ) -> list[frames.Encoded]:
+        seconds, flags = STEP.unpack_from(message.meta)
+        prefix = message.meta[STEP.size : message.head_size]
+        known = link.known.get(prefix)
+        if known is None:
+            known = _names(prefix, 3)
+            _remember(link, prefix, known)
+        (handle, *feeds), fetches, targets = known
+        tensors: Sequence[frames.Descriptor] = message.tensors
+        options = metadata = None
+        if flags & TELLS:
+            tensors, options = records.take(tensors, config_pb2.RunOptions)
+            metadata = config_pb2.RunMetadata()
+        elif seconds > 0:
+            options = config_pb2.RunOptions(timeout_in_ms=max(1, round(seconds * 1000)))
+        if len(feeds) != len(tensors):
+            raise errors.InvalidArgumentError(None, None, "RunStep: feeds and names differ")
+        values = [(n, frames.decode(t)) for n, t in zip(feeds, tensors)]
+        session = self._master.session(handle)
+        if flags & CONTINUES:
+            results = session.partial_run(targets[0] if targets else "", values, fetches)
+        else:
+            results = session.run_step(values, fetches, targets, options, metadata, cancellation)
+        encoded = [frames.encode(v) for v in results]
+        return encoded if metadata is None else [*encoded, records.encode(metadata)]
 
 
 _HANDLERS: dict[int, Callable[[DirectService, Link, Message], None]] = {

@@ -21,13 +21,14 @@ from flowmesh.distributed.interfaces import (
     StartCall,
     StepSink,
 )
-from flowmesh.distributed.transport.direct import frames
+from flowmesh.distributed.transport.direct import frames, records
 from flowmesh.distributed.transport.direct.channel import Message
 from flowmesh.distributed.transport.direct.frames import Kind
 from flowmesh.distributed.transport.direct.link import Link, Transfer
 from flowmesh.distributed.transport.direct.plane import HANDSHAKE, DirectPlane
-from flowmesh.distributed.transport.direct.service import CLEANS_UP, RECV, RUN
+from flowmesh.distributed.transport.direct.service import CLEANS_UP, LAST, PIECE, RECV, RUN, TRACES
 from flowmesh.distributed.transport.grpc_client import RemoteWorker
+from flowmesh.proto import step_stats_pb2
 
 _MEET_SECONDS = 10.0
 _MAX_HEADS = 4096
@@ -155,12 +156,11 @@ class DirectWorker(RemoteWorker):
             if self._found is not None:
                 self._connect()
             return super().run_graph(call, cancellation, deadline)
-        if call.trace or call.partial or call.partition_graphs:
+        if call.partition_graphs:
             return super().run_graph(call, cancellation, deadline)
         left = deadline.remaining()
-        head = RUN.pack(
-            call.step_id, -1.0 if left is None else left, CLEANS_UP if call.cleans_up else 0
-        ) + self._names(call)
+        flags = _flags(call)
+        head = RUN.pack(call.step_id, -1.0 if left is None else left, flags) + self._names(call)
         try:
             tensors = [frames.encode(v) for v in call.feeds.values()] if call.feeds else ()
         except Exception as exc:
@@ -168,8 +168,12 @@ class DirectWorker(RemoteWorker):
         fetches = call.fetches
 
         def result(message: Message) -> RunGraphResult:
-            values = [frames.decode(t, True) for t in message.tensors]
-            return RunGraphResult(dict(zip(fetches, values)), cleaned=message.meta[:1] == b"\1")
+            tensors: Sequence[frames.Descriptor] = message.tensors
+            stats = None
+            if flags & TRACES:
+                tensors, stats = records.take(tensors, step_stats_pb2.StepStats)
+            values = dict(zip(fetches, (frames.decode(t, True) for t in tensors)))
+            return RunGraphResult(values, stats, cleaned=message.meta[:1] == b"\1")
 
         return link.call(Kind.RUN_GRAPH, head, tensors, result, cancellation)
 
@@ -223,6 +227,12 @@ class DirectWorker(RemoteWorker):
             self._check(link, identity)
             assert link is not None
         link.push(step_id, transfers)
+
+
+def _flags(call: RunGraphCall) -> int:
+    if call.partial:
+        return PIECE | LAST if call.last else PIECE
+    return (CLEANS_UP if call.cleans_up else 0) | (TRACES if call.trace else 0)
 
 
 class _Started:
