@@ -21,44 +21,11 @@ from flowmesh.distributed.server import Server
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.raw import raw
 from flowmesh.proto import config_pb2
+from tests.distributed.clock import Hands
 from tests.distributed.clusters import Client, cluster_spec, config, in_thread, variable
 from tests.distributed.test_processes import Processes
 
 QUICK = Rhythm(0.02, 0.1)
-
-
-class Hands:
-    """A clock that goes on when it is told to."""
-
-    def __init__(self) -> None:
-        self._now = 1000.0
-        self._numbers = itertools.count()
-        self._waiting: dict[int, tuple[float, Callable[[], None]]] = {}
-
-    def now(self) -> float:
-        return self._now
-
-    def schedule(self, at: float, callback: Callable[[], None]) -> int:
-        number = next(self._numbers)
-        self._waiting[number] = (at, callback)
-        return number
-
-    def cancel(self, number: int) -> None:
-        self._waiting.pop(number, None)
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is going to happen."""
-        return not self._waiting
-
-    def pass_by(self, seconds: float) -> None:
-        """That much time passes, and all happens that is due in it."""
-        end = self._now + seconds
-        while due := [(at, n) for n, (at, _) in self._waiting.items() if at <= end]:
-            at, number = min(due)
-            self._now = max(self._now, at)
-            self._waiting.pop(number)[1]()
-        self._now = end
 
 
 class Peer:

@@ -341,6 +341,10 @@ class StepTable:
         for run in list(self.runs.values()):
             run.cancel(error)
 
+    def knows(self, step_id: int) -> bool:
+        """Whether there is something of the step here."""
+        return step_id in self._steps or step_id in self.runs
+
     def step_ids(self) -> list[int]:
         """The steps there are, sorted."""
         with self._lock:

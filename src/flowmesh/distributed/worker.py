@@ -12,6 +12,7 @@ from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.core.errors import OpError
 from flowmesh.distributed import failure, futures
+from flowmesh.distributed.heartbeat import rhythm_of
 from flowmesh.distributed.interfaces import (
     NEVER,
     DeviceAttributes,
@@ -27,6 +28,7 @@ from flowmesh.distributed.routes import Routes
 from flowmesh.distributed.staged_part import StagedPart
 from flowmesh.distributed.step_stats import to_step_stats
 from flowmesh.distributed.steps import StepTable, TaskRendezvous, check_sender
+from flowmesh.distributed.unended_steps import UnendedSteps
 from flowmesh.distributed.worker_session import RegisteredGraph, WorkerSession, transfer_keys
 from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
@@ -59,6 +61,7 @@ class Worker(WorkerInterface):
         self._incarnations = {d.name: d.incarnation for d in devices}
         self._attributes = [attributes_of(d) for d in devices]
         self._steps = StepTable(Routes(task, peers))
+        self._unended = UnendedSteps(task, rhythm_of(config), self.cleanup_graph)
         self._lock = threading.Lock()
         self._sessions: dict[str, WorkerSession] = {}
         self._default = WorkerSession("", self.resources, peers)
@@ -138,6 +141,7 @@ class Worker(WorkerInterface):
             for session in gone:
                 del self._sessions[session.handle]
         for session in gone:
+            self._unended.session_over(session)
             session.close()
 
     def delete_worker_session(
@@ -146,6 +150,7 @@ class Worker(WorkerInterface):
         with self._lock:
             session = self._sessions.pop(session_handle, None)
         if session is not None:
+            self._unended.session_over(session)
             session.close()
         return futures.done(None)
 
@@ -306,7 +311,15 @@ class Worker(WorkerInterface):
     def cleanup_graph(self, step_id: int, deadline: Deadline = NEVER) -> Future[None]:
         self._partial.end(step_id)
         self._steps.end(step_id)
+        self._unended.over(step_id)
         return futures.done(None)
+
+    def await_cleanup(self, session_handle: str, step_id: int) -> None:
+        """A run of this step was answered over a connection that need not stay: its master is watched until it ends the step."""
+        session = self._sessions.get(session_handle, self._default)
+        self._unended.wait(step_id, session)
+        if not self._steps.knows(step_id):  # ended already, while the answer was made
+            self._unended.over(step_id)
 
     def recv_tensor(
         self, step_id: int, key: str, cancellation: CancellationManager
@@ -415,6 +428,7 @@ class Worker(WorkerInterface):
         """Ends all steps and sessions, and releases all resources."""
         error = errors.UnavailableError(None, None, f"The server of {self.task} was stopped")
         self._stopped = error
+        self._unended.close()
         self._running.cancel(error)
         self._steps.abort_all(error)
         with self._lock:

@@ -9,9 +9,10 @@ from flowmesh.core import errors, limits
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure
-from flowmesh.distributed.interfaces import RunGraphCall, RunGraphResult, WorkerInterface
+from flowmesh.distributed.interfaces import RunGraphCall, RunGraphResult
 from flowmesh.distributed.transport import messages
 from flowmesh.distributed.transport.foreign import in_our_terms
+from flowmesh.distributed.worker import Worker
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.importer import load_graph_def
 from flowmesh.passes.conditions import doubt_receives
@@ -54,7 +55,7 @@ def time_limit(call: Call) -> Deadline:
 class WorkerService:
     """One method for each of WorkerService's; each blocks until there is an answer."""
 
-    def __init__(self, worker: WorkerInterface):
+    def __init__(self, worker: Worker):
         self._worker = worker
 
     def GetStatus(self, request: Any, call: Call) -> Any:
@@ -118,7 +119,9 @@ class WorkerService:
         try:
             result = wait(future, call, cancellation)
         finally:
-            if not call.alive:
+            if call.alive:
+                self._worker.await_cleanup(_session(request), request.step_id)
+            else:
                 # Nobody is left who would clean up.
                 self._worker.cleanup_graph(request.step_id)
         _fill(response, result, names)
