@@ -10,12 +10,16 @@ import numpy as np
 
 from flowmesh.core.dtypes import float32, float64, int32, int64, string
 from flowmesh.core.shapes import TensorShape
+from flowmesh.formats.decimal_fields import nearest_single
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.array_support import dims_of, invalid
+from flowmesh.ops.csv_blocks import CsvBlock
 from flowmesh.ops.string_numbers import parse_number
 from flowmesh.ops.string_support import as_bytes, strings
+
+_SEVERAL = 8  # lines from which on it may be worth to look at the text as a whole
 
 
 def _fields(line: bytes, delimiter: int, quotes: bool) -> list[bytes]:
@@ -68,6 +72,8 @@ def _converted(column: Sequence[bytes], dtype: Any, foreign: bool) -> Sequence[A
         values = list(map(int if dtype.is_integer else float, column))
     except ValueError:
         return None
+    if dtype == float32:
+        return list(map(nearest_single, column, values))
     if dtype.is_integer and not dtype.min <= min(values) <= max(values) <= dtype.max:
         return None
     return values
@@ -123,9 +129,14 @@ class DecodeCSV(OpDef):
         quotes = b'"' in text or b"\n" in text or b"\r" in text
         if not lines or b"" in lines or (quotes and self.attrs["use_quote_delim"]):
             return None
-        foreign = _is_foreign(text)
         delimiter, chosen = self.attrs["field_delim"], self.attrs["select_cols"]
         types = self.attrs["OUT_TYPE"]
+        if len(lines) >= _SEVERAL:
+            block = CsvBlock(delimiter, types, chosen, self.attrs["na_value"], record_defaults)
+            at_once = block.columns(lines) if block.is_worth(len(lines)) else None
+            if at_once is not None:
+                return at_once
+        foreign = _is_foreign(text)
         rows = [line.split(delimiter) for line in lines]
         widths = set(map(len, rows))
         if (max(chosen) >= min(widths)) if chosen else (widths != {len(types)}):

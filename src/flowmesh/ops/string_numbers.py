@@ -11,6 +11,7 @@ import numpy as np
 from flowmesh.core import dtypes
 from flowmesh.core.dtypes import float32, float64, int32, int64, string
 from flowmesh.core.shapes import TensorShape
+from flowmesh.formats.decimal_fields import nearest_single
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
@@ -114,9 +115,9 @@ def parse_number(text: bytes, dtype: Any) -> Any:
             return value
         if b"_" in stripped:
             raise ValueError
-        if b"x" in stripped.lower():
-            return float.fromhex(stripped.decode("ascii"))
-        return float(stripped)
+        is_hex = b"x" in stripped.lower()
+        number = float.fromhex(stripped.decode("ascii")) if is_hex else float(stripped)
+        return nearest_single(stripped, number) if dtype == float32 else number
     except ValueError:
         shown = text.decode("utf-8", "replace")
         raise invalid(f"StringToNumberOp could not correctly convert string: {shown}") from None
