@@ -110,6 +110,12 @@ class HostContext:
     """Calls a function that may block, elsewhere: for what a Future's callback has to do."""
     check: Callable[[], None] = field(default=lambda: None)
     """Raises when the step has been cancelled or has no time left: what takes long asks now and then."""
+    wanted: tuple[bool, ...] = ()
+    """Which outputs (flat) somebody uses; empty for all."""
+
+    def wants(self, output: int) -> bool:
+        """Whether this output is of any use."""
+        return not self.wanted or self.wanted[output]
 
 
 def _arg(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,7 +23,8 @@ from flowmesh.ops.io_ops import file_errors, string_scalar, string_vector
 from flowmesh.ops.queue_ops import checked_handle, mapped, private_name
 from flowmesh.ops.shape_rules import scalar_input
 from flowmesh.resources.queues import Queue
-from flowmesh.resources.readers import Reader, Record, State
+from flowmesh.resources.readers import Reader, State
+from flowmesh.resources.records import NOTHING, Lot, Record, Records, Work
 
 _STATE_FIELDS = 4  # of TensorFlow's ReaderBaseState: three counts and the last work item
 
@@ -34,12 +36,36 @@ def _invalid(message: str) -> errors.InvalidArgumentError:
 # -- how each reader reads -------------------------------------------------------------------------------
 
 
-def _lines(item: bytes, skip: int) -> Iterator[Record]:
-    path = os.fsdecode(item)
+class _Lines(Work):
+    """A file of lines, read as many at a time as are wanted."""
+
+    def __init__(self, item: bytes, skip: int) -> None:
+        super().__init__()
+        self._item = item
+        self._lots = _lots_of_lines(os.fsdecode(item), skip)
+        next(self._lots)
+
+    def _read(self, limit: int) -> Lot:
+        try:
+            number, lines = self._lots.send(limit)
+        except StopIteration:
+            return NOTHING
+        return lines, lambda: [b"%s:%d" % (self._item, number + i) for i in range(len(lines))]
+
+
+def _lots_of_lines(path: str, skip: int) -> Generator[tuple[int, list[bytes]], int, None]:
+    """The number of the next line and so many lines as are sent for, without ends."""
+    limit = yield 0, []
     with file_errors(path), open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number > skip:
-                yield b"%s:%d" % (item, number), line.rstrip(b"\n").replace(b"\r", b"")
+        number = 1 + sum(1 for _ in itertools.islice(file, skip))
+        while text := b"".join(itertools.islice(file, limit)):
+            if b"\r" in text:
+                text = text.replace(b"\r", b"")
+            lines = text.split(b"\n")
+            if text.endswith(b"\n"):
+                del lines[-1]
+            limit = yield number, lines
+            number += len(lines)
 
 
 def _records(item: bytes, compression: str) -> Iterator[Record]:
@@ -113,7 +139,7 @@ class _Source(OpDef, abstract=True):
         label = self.op_type.removesuffix("V2")
         return Reader(name, self._opener(), self.one_record, label)
 
-    def _opener(self) -> Callable[[bytes], Iterator[Record]]:
+    def _opener(self) -> Callable[[bytes], Iterator[Record] | Work]:
         raise NotImplementedError
 
 
@@ -122,9 +148,9 @@ class _TextLine(_Source, abstract=True):
     container = Attr("string", "")
     shared_name = Attr("string", "")
 
-    def _opener(self) -> Callable[[bytes], Iterator[Record]]:
+    def _opener(self) -> Callable[[bytes], Work]:
         skip = self.attrs["skip_header_lines"]
-        return lambda item: _lines(item, skip)
+        return lambda item: _Lines(item, skip)
 
 
 class _TFRecord(_Source, abstract=True):
@@ -239,10 +265,13 @@ class _ReadUpTo(_ReaderOp, abstract=True):
         reader = self._reader(reader_handle)
         reader.restrict(ctx.files)
         records = reader.read_up_to(queue, int(num_records), ctx.cancellation, ctx.spawn)
-        return mapped(
-            records,
-            lambda rs: (string_vector([k for k, _ in rs]), string_vector([v for _, v in rs])),
-        )
+        wants_keys = ctx.wants(0)
+
+        def outputs(found: Records) -> Any:
+            keys = found.keys() if wants_keys else []
+            return string_vector(keys), string_vector(found.values)
+
+        return mapped(records, outputs)
 
 
 class _Produced(_ReaderOp, abstract=True):

@@ -23,8 +23,18 @@ from flowmesh.core.dtypes import DType
 from flowmesh.core.shapes import TensorShape
 from flowmesh.resources.manager import Resource
 from flowmesh.resources.messages import dtype_string, shape_string
+from flowmesh.resources.queue_rows import (
+    Block,
+    Element,
+    Piece,
+    batched,
+    count_of,
+    elements_of,
+    size_of,
+    split,
+    stacked,
+)
 
-Element: TypeAlias = tuple[Any, ...]
 Progress: TypeAlias = Literal["none", "some", "done"]
 
 _UNBOUNDED = 2**31 - 1
@@ -44,7 +54,8 @@ class _Attempt:
     wanted: int = 0
     up_to: bool = False
     single: bool = False
-    elements: list[Element] = field(default_factory=list)
+    elements: list[Piece] = field(default_factory=list)
+    taken: int = 0
     finished: bool = False
     result: Any = None
     error: Exception | None = None
@@ -117,20 +128,32 @@ class Queue(Resource):
         """Puts popped elements back, in the order they were popped in."""
         raise NotImplementedError
 
+    def _put(self, pieces: Iterable[Piece]) -> None:
+        """Adds elements, in order."""
+        for element in elements_of(pieces):
+            self._push(element)
+
+    def _take(self, count: int) -> list[Piece]:
+        """Takes as many elements out; there are as many."""
+        return [self._pop() for _ in range(count)]
+
+    def _take_back(self, pieces: list[Piece]) -> None:
+        """Puts elements back that `_take` gave, in that order."""
+        self._restore(list(elements_of(pieces)))
+
     def _reserve(self) -> int:
         """How many elements must stay while the queue is open."""
         return 0
 
-    def _batch(self, elements: list[Element]) -> tuple[Any, ...]:
+    def _batch(self, pieces: list[Piece]) -> tuple[Any, ...]:
         """The components of several elements, each stacked along a new first axis."""
         shapes = self.shapes or ()
-        columns: Sequence[Any] = list(zip(*elements)) if elements else [()] * len(shapes)
-        return tuple(
-            _stacked(column, shape, dtype)
-            if column
-            else np.empty((0, *(d or 0 for d in shape.as_list())), dtype.as_numpy_dtype)
-            for column, shape, dtype in zip(columns, shapes, self.component_types)
-        )
+        if not pieces:
+            return tuple(
+                np.empty((0, *(d or 0 for d in shape.as_list())), dtype.as_numpy_dtype)
+                for shape, dtype in zip(shapes, self.component_types)
+            )
+        return batched(pieces, shapes, self.component_types)
 
     # -- operations ---------------------------------------------------------------------------------
 
@@ -148,8 +171,7 @@ class Queue(Resource):
         shape = np.shape(values[0]) if values else ()
         rows = shape[0] if shape else 0
         columns = self._checked(values, rows)
-        elements = list(zip(*map(_rows, columns)))
-        return self._start_enqueue(elements, cancellation)
+        return self._start_enqueue([Block(columns, 0, rows)] if rows else [], cancellation)
 
     def dequeue(self, cancellation: CancellationManager | None = None) -> Future[Element]:
         """Takes one element: the future's result is a tuple with one array per component."""
@@ -279,19 +301,22 @@ class Queue(Resource):
     # -- waiting in line ----------------------------------------------------------------------------
 
     def _start_enqueue(
-        self, elements: list[Element], cancellation: CancellationManager | None
+        self, elements: list[Piece], cancellation: CancellationManager | None
     ) -> Future[None]:
         """Puts an enqueue in line; ResourceExhaustedError when the queue would hold more than the limit."""
         if cancellation is None or not cancellation.cancelled:
-            size = _size(elements)
             with self._lock:
-                held = self._held + size
-                if held > limits.current().queue:
-                    raise limits.exceeded(f"{self.label} '{self.name}' is full", held, "queue")
-                self._held = held
+                self._hold(size_of(elements))
         return self._start(
             self._enqueues, _Attempt(self._advance_enqueue, elements=elements), cancellation
         )
+
+    def _hold(self, size: int) -> None:
+        """Counts bytes that come in; ResourceExhaustedError when they are too many."""
+        held = self._held + size
+        if held > limits.current().queue:
+            raise limits.exceeded(f"{self.label} '{self.name}' is full", held, "queue")
+        self._held = held
 
     def _start(
         self,
@@ -328,14 +353,17 @@ class Queue(Resource):
     def _abandon(self, attempt: _Attempt, kind: str) -> None:
         """Fails an attempt that waits; the elements that a dequeue holds go back where they were."""
         if kind == "Dequeue":
-            self._take_back(attempt.elements)
+            self._undo(attempt)
         else:
-            self._held -= _size(attempt.elements)
+            self._held -= size_of(attempt.elements)
         attempt.finished, attempt.error = True, _cancelled(kind)
 
-    def _take_back(self, elements: list[Element]) -> None:
-        self._held += _size(elements)
-        self._restore(elements)
+    def _undo(self, attempt: _Attempt) -> None:
+        """Puts back what a dequeue has taken."""
+        if attempt.elements:
+            self._held += size_of(attempt.elements)
+            self._take_back(attempt.elements)
+            attempt.elements, attempt.taken = [], 0
 
     def _fail_all(self, line: deque[_Attempt], kind: str) -> list[_Attempt]:
         gone = list(line)
@@ -364,23 +392,27 @@ class Queue(Resource):
 
     def _advance_enqueue(self, attempt: _Attempt) -> Progress:
         if self._closed:
-            self._held -= _size(attempt.elements)
+            self._held -= size_of(attempt.elements)
             attempt.error = errors.CancelledError(
                 None, None, f"{self.label} '{self.name}' is closed."
             )
             return "done"
-        elements, count = attempt.elements, 0
+        elements = attempt.elements
         room = self.capacity - self._count()
-        while count < len(elements) and count < room:
-            self._push(elements[count])
-            count += 1
-        if count == len(elements):
-            self._enqueued_since += 1
-            if self._failure and self._enqueued_since > _FORGIVEN_AFTER:
-                self._failure = ""
+        if room >= len(elements) and room >= count_of(elements):
+            self._put(elements)
+            self._went_well(1)
             return "done"
-        attempt.elements = elements[count:]
-        return "some" if count else "none"
+        if room <= 0:
+            return "none"
+        fitting, attempt.elements = split(elements, room)
+        self._put(fitting)
+        return "some"
+
+    def _went_well(self, runs: int) -> None:
+        self._enqueued_since += runs
+        if self._failure and self._enqueued_since > _FORGIVEN_AFTER:
+            self._failure = ""
 
     def _advance_close(self, attempt: _Attempt) -> Progress:
         if self._closed:
@@ -392,10 +424,9 @@ class Queue(Resource):
 
     def _advance_dequeue(self, attempt: _Attempt) -> Progress:
         size = self._count()
-        missing = attempt.wanted - len(attempt.elements)
+        missing = attempt.wanted - attempt.taken
         if self._closed and size < missing:
-            self._take_back(attempt.elements)
-            attempt.elements = []
+            self._undo(attempt)
             if not attempt.up_to or self._count() == 0:
                 attempt.error = errors.OutOfRangeError(
                     None,
@@ -409,42 +440,22 @@ class Queue(Resource):
             size = missing = attempt.wanted = self._count()
         available = size if self._closed else size - self._reserve()
         take = min(missing, available)
-        taken = [self._pop() for _ in range(take)]
-        self._held -= _size(taken)
-        attempt.elements += taken
+        if take > 0:
+            taken = self._take(take)
+            self._held -= size_of(taken)
+            attempt.elements += taken
+            attempt.taken += take
         if take < missing:
             return "some" if take > 0 else "none"
         try:
             attempt.result = (
-                attempt.elements[0] if attempt.single else self._batch(attempt.elements)
+                next(elements_of(attempt.elements))
+                if attempt.single
+                else self._batch(attempt.elements)
             )
         except Exception as error:
             attempt.error = error
         return "done"
-
-
-def _rows(column: np.ndarray) -> list[np.ndarray]:
-    """The rows of a component, as views."""
-    if column.ndim > 1:
-        return list(column)
-    return [column[i, ...] for i in range(len(column))]
-
-
-def _stacked(column: Sequence[Any], shape: TensorShape, dtype: DType) -> Any:
-    """Arrays along a new first axis: `np.stack`, with less to do where all are known to be alike."""
-    if shape.is_fully_defined():
-        if dtype != dtypes.string:
-            return np.array(column, dtype.as_numpy_dtype)
-        if shape.ndims == 0:
-            out = np.empty(len(column), object)
-            out[:] = [text.item() for text in column]
-            return out
-    return np.stack(column)
-
-
-def _size(elements: Iterable[Element]) -> int:
-    """The bytes of some elements."""
-    return sum([array.nbytes for element in elements for array in element])
 
 
 def _kept(value: Any) -> np.ndarray:
@@ -472,19 +483,36 @@ class FIFOQueue(Queue):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._elements: deque[Element] = deque()
+        self._pieces: deque[Piece] = deque()
+        self._total = 0
 
     def _count(self) -> int:
-        return len(self._elements)
+        return self._total
 
-    def _push(self, element: Element) -> None:
-        self._elements.append(element)
+    def _put(self, pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
+            self._pieces.append(piece)
+            self._total += 1 if type(piece) is tuple else len(piece)
 
-    def _pop(self) -> Element:
-        return self._elements.popleft()
+    def _take(self, count: int) -> list[Piece]:
+        pieces, taken = self._pieces, []
+        self._total -= count
+        while count:
+            piece = pieces[0]
+            if isinstance(piece, Block):
+                if len(piece) > count:
+                    head, pieces[0] = piece.split(count)
+                    taken.append(head if len(head) > 1 else head.first())
+                    break
+                count -= len(piece)
+            else:
+                count -= 1
+            taken.append(pieces.popleft())
+        return taken
 
-    def _restore(self, elements: list[Element]) -> None:
-        self._elements.extendleft(reversed(elements))
+    def _take_back(self, pieces: list[Piece]) -> None:
+        self._pieces.extendleft(reversed(pieces))
+        self._total += count_of(pieces)
 
 
 class PaddingFIFOQueue(FIFOQueue):
@@ -496,12 +524,12 @@ class PaddingFIFOQueue(FIFOQueue):
     label = "PaddingFIFOQueue"
     single_label = "FIFOQueue"
 
-    def _batch(self, elements: list[Element]) -> tuple[Any, ...]:
-        if not elements:
-            return super()._batch(elements)
-        columns = zip(*elements)
+    def _batch(self, pieces: list[Piece]) -> tuple[Any, ...]:
+        if not pieces or all(shape.is_fully_defined() for shape in self.shapes or ()):
+            return super()._batch(pieces)
+        columns = zip(*elements_of(pieces))
         return tuple(
-            _stacked(column, shape, dtype)
+            stacked(column, shape, dtype)
             if shape.is_fully_defined()
             else _stack_padded(column, dtype)
             for column, shape, dtype in zip(columns, self.shapes or (), self.component_types)

@@ -15,11 +15,11 @@ from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.file_policy import FilePolicy
 from flowmesh.resources.manager import Resource
 from flowmesh.resources.queues import Queue
+from flowmesh.resources.records import IteratedWork, Lot, Record, Records, Work
 
-Record: TypeAlias = tuple[bytes, bytes]
 State: TypeAlias = tuple[int, int, int, bytes]
 """Work items started and completed, records produced, the last work item."""
-OpenWork: TypeAlias = Callable[[bytes], Iterator[Record]]
+OpenWork: TypeAlias = Callable[[bytes], "Iterator[Record] | Work"]
 Spawn: TypeAlias = Callable[[Callable[[], None]], None]
 """Calls a function, in a thread that may wait for files."""
 
@@ -37,8 +37,16 @@ class _Request:
     cancellation: CancellationManager | None
     spawn: Spawn
     future: Future[Any] = field(default_factory=Future)
-    records: list[Record] = field(default_factory=list)
+    records: Records = field(default_factory=Records)
     token: int | None = None
+
+
+@dataclass(eq=False)
+class Taken:
+    """Records that `Reader.take` gave out."""
+
+    records: Records
+    work: Work
 
 
 class Reader(Resource):
@@ -52,7 +60,7 @@ class Reader(Resource):
     def __init__(
         self, name: str, open_work: OpenWork, one_record: bool = False, label: str = "Reader"
     ):
-        """`open_work(item)` starts on a work item and yields its (key, value) records.
+        """`open_work(item)` starts on a work item and yields its (key, value) records, or gives it as a `Work`.
 
         With `one_record` an item is complete once its only record is out. `label` is what messages call the class.
         """
@@ -65,7 +73,7 @@ class Reader(Resource):
         self._lock = threading.Lock()
         self._line: deque[_Request] = deque()
         self._serving = False
-        self._work: Iterator[Record] | None = None
+        self._work: Work | None = None
         self._broken: Exception | None = None  # what reading on in the work item ends with
         self._produced = 0
         self._started = 0
@@ -94,7 +102,7 @@ class Reader(Resource):
         limit: int,
         cancellation: CancellationManager | None = None,
         spawn: Spawn = _here,
-    ) -> Future[list[Record]]:
+    ) -> Future[Records]:
         """Up to `limit` records, at least one; fewer only where a work item ends."""
         return self._request(_Request(queue, limit, cancellation, spawn))
 
@@ -133,6 +141,41 @@ class Reader(Resource):
     def release(self) -> None:
         """Closes the file that is being read."""
         self.reset()
+
+    # -- many at once, without waiting ------------------------------------------------------------------
+
+    def take(self, limit: int) -> Taken | None:
+        """Up to `limit` records that the current work item has, as that many reads would get them; None when one of these
+        would have to wait. All other reads wait until `settle` is called."""
+        if self._one_record:
+            return None
+        with self._lock:
+            work = self._work
+            if self._serving or work is None or self._broken is not None:
+                return None
+            self._serving = True
+        records = Records()
+        try:
+            while len(records) < limit and records.add(work.take(limit - len(records))):
+                pass
+        except Exception as error:  # the read that comes upon it again tells it
+            work.fail(error)
+        if not len(records):
+            self._serve()
+            return None
+        with self._lock:
+            self._produced += len(records)
+        return Taken(records, work)
+
+    def settle(self, taken: Taken, used: int) -> None:
+        """The first `used` of the records were of use, the others are as if they had not been read."""
+        unused = len(taken.records) - used
+        if unused:
+            with self._lock:
+                if self._work is taken.work:  # no reset meanwhile
+                    taken.work.give_back(list(taken.records)[used:])
+                    self._produced -= unused
+        self._serve()
 
     # -- serving, one request at a time ---------------------------------------------------------------
 
@@ -181,7 +224,7 @@ class Reader(Resource):
             with self._lock:
                 work = self._work
             if work is None:
-                if request.records or not limit:
+                if len(request.records) or not limit:
                     return True
                 _check_queue(request.queue)
                 pending = request.queue.dequeue(request.cancellation)
@@ -193,10 +236,8 @@ class Reader(Resource):
                 self._start_work(pending.result())
                 continue
             while len(request.records) < limit:
-                record = self._next(work)
-                if record is None:
+                if not request.records.add(self._next(work, limit - len(request.records))):
                     break
-                request.records.append(record)
             with self._lock:
                 at_end = len(request.records) < limit or self._one_record
                 if at_end and self._work is work:
@@ -205,14 +246,14 @@ class Reader(Resource):
             if len(request.records) >= limit:
                 return True
 
-    def _next(self, work: Iterator[Record]) -> Record | None:
-        """The next record, None at the end. A work item that cannot be read fails each read again until `reset`: nothing of it
+    def _next(self, work: Work, limit: int) -> Lot:
+        """The next records, none at the end. A work item that cannot be read fails each read again until `reset`: nothing of it
         is passed over silently. An item that cannot be opened is given up, except by readers of whole items.
         """
         if self._broken is not None:
             raise errors.make(errors.from_exception(self._broken).error_code, str(self._broken))
         try:
-            return next(work, None)
+            return work.take(limit)
         except Exception as error:
             with self._lock:
                 if self._one_record or isinstance(error, errors.DataLossError):
@@ -236,7 +277,8 @@ class Reader(Resource):
         item = element[0].item()
         if self._files is not None:
             self._files.check(os.fsdecode(item))
-        work = self._open(item)
+        opened = self._open(item)
+        work = opened if isinstance(opened, Work) else IteratedWork(opened)
         with self._lock:
             self._started += 1
             self._work, self._item, self._broken = work, item, None
@@ -251,7 +293,7 @@ class Reader(Resource):
         if error is not None:
             request.future.set_exception(error)
         elif request.limit is None:
-            request.future.set_result(request.records[0])
+            request.future.set_result(next(iter(request.records)))
         else:
             request.future.set_result(request.records)
 

@@ -84,6 +84,7 @@ class HostRunner:
         self._grouped = any(arg.is_list for arg in definition.input_args)
         self._dtypes = [t.dtype.base_dtype for t in op.outputs]
         self._lists = tuple(arg.is_list for arg in definition.output_args)
+        self._wanted = tuple(slot >= 0 for slot in task.outputs)
         self._found: tuple[int, list[Any]] | None = None
         """What an op that only finds a resource found, and the generation of the resources then."""
 
@@ -117,6 +118,7 @@ class HostRunner:
             at_home=step.at_home,
             spawn=slow_pool().submit,
             check=lambda: check_step(step),
+            wanted=self._wanted if trace is None else (),
         )
         if trace is None:
             result = self._run(context, *values)  # type: ignore[misc]
