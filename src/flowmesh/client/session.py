@@ -15,7 +15,7 @@ import numpy as np
 from flowmesh.client import fetches as fetching, idle_runners
 from flowmesh.client.feeds import feed_tensor, feed_value, flatten_feed_dict
 from flowmesh.client.fetches import FetchMapper
-from flowmesh.client.warm import WarmStep, is_simple, step_key, warm_step
+from flowmesh.client.warm import WarmStep, is_simple, repeated, step_key, warm_step
 from flowmesh.core import errors
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import cluster_target
@@ -365,6 +365,19 @@ class BaseSession:
             return mapper.rebuild([_as_result(ordered, i) for i in range(len(ordered))])
 
         return call
+
+    def _make_repeated(self, operation: Any) -> Callable[[], int]:
+        """A function that runs an operation at least once, as often as that can be done in one go, and returns how often.
+
+        For one thread that does nothing but that. Raises what the first run raises that fails; those before it are done.
+        """
+        return repeated(self, operation, self.make_callable(operation))
+
+    def _repeated_step(self, operation: Operation) -> Any:
+        """What runs an operation many times in one go, if that is possible."""
+        with suppress(errors.OpError):  # the run that comes next tells it
+            return self._master.repeated_step(self._open_handle(), operation.name)
+        return None
 
     def _make_callable_from_options(self, callable_options: Any) -> Callable[..., list[Any]]:
         """As TensorFlow's private call: a function of the feed values from a CallableOptions message."""

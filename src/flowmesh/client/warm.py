@@ -99,3 +99,30 @@ def warm_step(
         handle, [t.name for t in feeds], [t.name for t in fetches], [op.name for op in targets]
     )
     return None if step is None else WarmStep(step, feeds, rebuild)
+
+
+def repeated(session: Any, operation: Operation, once: Callable[[], Any]) -> Callable[[], int]:
+    """See `BaseSession._make_repeated`; `once` runs the operation once.
+
+    Whether several runs can be done in one go may become known only after some: it is asked after 2, 4, 8 ... runs.
+    """
+    runs, asked_at = 0, 2
+    step: Any = None
+
+    def run() -> int:
+        nonlocal runs, asked_at, step
+        if step is not None:
+            if step.version == session.graph.version and not session._closed:
+                done = step.run()
+                if done:
+                    return int(done)
+            else:
+                step, runs, asked_at = None, 0, 2
+        once()
+        runs += 1
+        if step is None and runs == asked_at:
+            asked_at *= 2
+            step = session._repeated_step(operation)
+        return 1
+
+    return run

@@ -11,6 +11,7 @@ from typing import Any
 
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.runtime.inline import InlineRun
+from flowmesh.runtime.many_records import ManyRecords
 
 
 class InlineSteps:
@@ -63,3 +64,21 @@ class InlineStep:
             steps.running.pop()
             if steps.refused or steps.session.cancelled:
                 steps.ended()
+
+
+class RepeatedStep:
+    """A step that is run again and again, many times in one go where that can be. For one thread."""
+
+    def __init__(self, steps: InlineSteps, run: ManyRecords, version: int) -> None:
+        """`version` is that of the graph for which the step was planned."""
+        self.version = version
+        self._steps = steps
+        self._run = run
+
+    def run(self) -> int:
+        """How many steps were done; 0, with nothing done, when one must go the usual way."""
+        steps = self._steps
+        try:
+            return self._run.run() if steps.enter() else 0
+        finally:
+            steps.leave()

@@ -134,6 +134,10 @@ class WorkerInterface(ABC):
         """An `InlineRun` of a registered graph that never has to wait, for a worker in this process; else None."""
         return None
 
+    def many_records(self, session_handle: str, graph_handle: str) -> Any:
+        """A `ManyRecords` of a registered graph, for a worker in this process; None for a graph that is not of that kind, or not yet known to be."""
+        return None
+
     def staged(self, session_handle: str, graph_handle: str) -> Any:
         """A `StagedPart` of a registered graph that can be run in stages, for a worker in this process; else None."""
         return None
@@ -245,6 +249,10 @@ class MasterInterface(ABC):
         self, handle: str, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str]
     ) -> Any:
         """An `InlineStep` that does what `run_step` does, where that is possible; else None."""
+        return None
+
+    def repeated_step(self, handle: str, target: str) -> Any:
+        """A `RepeatedStep` that runs an operation many times in one go, where that is possible; else None, as long as it is not."""
         return None
 
     @abstractmethod

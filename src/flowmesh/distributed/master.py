@@ -12,7 +12,7 @@ from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure, futures
 from flowmesh.distributed.discovery import contact, patience_of
 from flowmesh.distributed.fanned_step import WarmFannedStep
-from flowmesh.distributed.inline_step import InlineStep
+from flowmesh.distributed.inline_step import InlineStep, RepeatedStep
 from flowmesh.distributed.interfaces import (
     NEVER,
     DeviceAttributes,
@@ -211,6 +211,9 @@ class Master(MasterInterface):
         self, handle: str, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str]
     ) -> InlineStep | WarmFannedStep | None:
         return self.session(handle).inline_step(feeds, fetches, targets)
+
+    def repeated_step(self, handle: str, target: str) -> RepeatedStep | None:
+        return self.session(handle).repeated_step(target)
 
     def partial_run_setup(
         self, handle: str, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str]

@@ -16,7 +16,7 @@ from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure, futures, plan
 from flowmesh.distributed.fanned_step import FannedStep, WarmFannedStep
-from flowmesh.distributed.inline_step import InlineStep, InlineSteps
+from flowmesh.distributed.inline_step import InlineStep, InlineSteps, RepeatedStep
 from flowmesh.distributed.interfaces import (
     DeviceAttributes,
     RunGraphCall,
@@ -176,6 +176,16 @@ class MasterSession:
         (part,) = prepared.parts
         run = part.worker.inline_run(self.handle, part.handle, feeds, fetches)
         return None if run is None else InlineStep(self._inline, run, prepared.version)
+
+    def repeated_step(self, target: str) -> RepeatedStep | None:
+        """See `MasterInterface.repeated_step`."""
+        deadline = self._deadline(None)
+        prepared = self._plan(((), (), (target,)), deadline)
+        if len(prepared.parts) != 1 or deadline.at is not None:
+            return None
+        (part,) = prepared.parts
+        run = part.worker.many_records(self.handle, part.handle)
+        return None if run is None else RepeatedStep(self._inline, run, prepared.version)
 
     def _tell_end(self) -> None:
         with self._idle:

@@ -34,6 +34,7 @@ from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
 from flowmesh.resources.manager import DEFAULT_CONTAINER, ResourceManager
 from flowmesh.runtime.inline import InlineRun, is_inline
+from flowmesh.runtime.many_records import ManyRecords, many_records
 from flowmesh.runtime.staged import Transfer
 from flowmesh.runtime.step import StepContext
 from flowmesh.runtime.trace import TraceCollector
@@ -307,6 +308,9 @@ class Worker(WorkerInterface):
         if not is_inline(executable, feeds, fetches):
             return None
         return InlineRun(executable, feeds, fetches)
+
+    def many_records(self, session_handle: str, graph_handle: str) -> ManyRecords | None:
+        return many_records(self._session(session_handle).graph(graph_handle).executable(False))
 
     def cleanup_graph(self, step_id: int, deadline: Deadline = NEVER) -> Future[None]:
         self._partial.end(step_id)

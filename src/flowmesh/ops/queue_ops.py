@@ -17,6 +17,7 @@ from flowmesh.graph.op_def import Attr, Input, OpDef, Output
 from flowmesh.ops import philox
 from flowmesh.resources.manager import Resource
 from flowmesh.resources.messages import dtype_string, shape_string
+from flowmesh.resources.queue_rows import elements_of
 from flowmesh.resources.queues import (
     SESSION_FAILURE,
     FIFOQueue,
@@ -312,6 +313,12 @@ class _Enqueue(_QueueOp, abstract=True):
         start = queue.enqueue_many if self.many else queue.enqueue
         return mapped(start(components, ctx.cancellation), lambda _: None)
 
+    @staticmethod
+    def put_rows(handle: Any, columns: Sequence[Any], count: int) -> int:
+        """Does what `count` runs would, as far as they need not wait (see `Queue.put_rows`)."""
+        queue: Queue = checked_handle(handle, Queue)
+        return queue.put_rows(columns, count)
+
 
 class _Dequeue(_QueueOp, abstract=True):
     component_types = Attr("list(type)", minimum=1)
@@ -321,7 +328,31 @@ class _Dequeue(_QueueOp, abstract=True):
         return [unknown_shape()] * len(self.attrs["component_types"])
 
 
+class _TakenElements:
+    """Elements that were taken on approval (see `Queue.take_rows`)."""
+
+    def __init__(self, queue: Queue, attempt: Any) -> None:
+        self._queue, self._attempt = queue, attempt
+        self.count: int = attempt.taken
+
+    def columns(self, wanted: Sequence[bool]) -> list[Any]:
+        """The outputs of the op, a list with one array for each run; None for those that nobody wants."""
+        columns = zip(*elements_of(self._attempt.elements))
+        return [list(column) if wants else None for column, wants in zip(columns, wanted)]
+
+    def settle(self, used: int) -> None:
+        """The first `used` were of use, the others were never taken."""
+        self._queue.settle(self._attempt, used)
+
+
 class _DequeueOne(_Dequeue, abstract=True):
+    @staticmethod
+    def take_rows(limit: int, handle: Any) -> _TakenElements | None:
+        """What up to `limit` runs would give that need not wait; None when there is nothing of that kind."""
+        queue: Queue = checked_handle(handle, Queue)
+        attempt = queue.take_rows(limit)
+        return None if attempt is None else _TakenElements(queue, attempt)
+
     def run(self, ctx: Any, handle: Any) -> Any:  # type: ignore[override]
         queue = self._queue(handle)
         self._match(queue, (), self.attrs["component_types"])

@@ -7,7 +7,7 @@ import itertools
 import os
 import re
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,7 +23,7 @@ from flowmesh.ops.io_ops import file_errors, string_scalar, string_vector
 from flowmesh.ops.queue_ops import checked_handle, mapped, private_name
 from flowmesh.ops.shape_rules import scalar_input
 from flowmesh.resources.queues import Queue
-from flowmesh.resources.readers import Reader, State
+from flowmesh.resources.readers import Reader, State, Taken
 from flowmesh.resources.records import NOTHING, Lot, Record, Records, Work
 
 _STATE_FIELDS = 4  # of TensorFlow's ReaderBaseState: three counts and the last work item
@@ -240,8 +240,35 @@ class _ReaderOp(OpDef, abstract=True):
         return reader
 
 
+class _TakenRecords:
+    """Records that were taken on approval (see `Reader.take`)."""
+
+    def __init__(self, reader: Reader, taken: Taken) -> None:
+        self._reader, self._taken = reader, taken
+        self.count = len(taken.records)
+
+    def columns(self, wanted: Sequence[bool]) -> list[Any]:
+        """The outputs of the op, an array with a row for each run; None for those that nobody wants."""
+        records = self._taken.records
+        return [
+            string_vector(records.keys()) if wanted[0] else None,
+            string_vector(records.values) if wanted[1] else None,
+        ]
+
+    def settle(self, used: int) -> None:
+        """The first `used` were of use, the others were never read."""
+        self._reader.settle(self._taken, used)
+
+
 class _Read(_ReaderOp, abstract=True):
     slow = True
+
+    @staticmethod
+    def take_rows(limit: int, reader_handle: Any, queue_handle: Any) -> _TakenRecords | None:
+        """What up to `limit` runs would give that need not wait; None when there is nothing of that kind."""
+        reader: Reader = checked_handle(reader_handle, Reader)
+        taken = reader.take(limit)
+        return None if taken is None else _TakenRecords(reader, taken)
 
     def run(self, ctx: Any, reader_handle: Any, queue_handle: Any) -> Any:  # type: ignore[override]
         queue = checked_handle(queue_handle, Queue)

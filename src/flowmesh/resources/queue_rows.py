@@ -42,7 +42,7 @@ class Block:
 
     def elements(self) -> list[Element]:
         """All elements."""
-        return list(zip(*[_rows(column[self.start : self.stop]) for column in self.columns]))
+        return list(zip(*[rows_of(column[self.start : self.stop]) for column in self.columns]))
 
     @property
     def nbytes(self) -> int:
@@ -128,7 +128,7 @@ def stacked(column: Sequence[Any], shape: TensorShape, dtype: DType) -> Any:
     return np.stack(column)
 
 
-def _rows(column: np.ndarray) -> list[np.ndarray]:
+def rows_of(column: np.ndarray) -> list[np.ndarray]:
     """The rows of a component, as views."""
     if column.ndim > 1:
         return list(column)

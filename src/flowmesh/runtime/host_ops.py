@@ -139,6 +139,11 @@ class HostRunner:
         trace.record(op.device, op.name, label(op), start, trace.now(), outputs)
         return outputs
 
+    def found(self, generation: int) -> Any:
+        """The resource that an op which only finds one found, while the resources are those of `generation`; else None."""
+        found = self._found
+        return found[1][0] if found is not None and found[0] == generation else None
+
     def outputs(self, result: Any) -> list[Any]:
         """What `run` returned as one runtime value for each output."""
         expected = len(self._lists)

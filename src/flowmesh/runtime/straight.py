@@ -29,7 +29,7 @@ def straight_call(executable: Any, feeds: Sequence[str], fetches: Sequence[str])
     schedule = executable.schedule
     tasks = in_order(schedule)
     runners = [executable.clusters[task.index] for task in tasks]
-    if executable.sources or not all(r.is_settled and _is_pure(r.program) for r in runners):
+    if executable.sources or not all(r.is_settled and is_pure(r.program) for r in runners):
         return None
     template: list[Any] = list(schedule.template)
     steps: list[tuple[Any, tuple[int, ...], int, Any]] = []
@@ -49,7 +49,8 @@ def _known(shape: Any) -> tuple[int, ...] | None:
     return tuple(shape.as_list()) if shape.is_fully_defined() else None
 
 
-def _is_pure(program: Any) -> bool:
+def is_pure(program: Any) -> bool:
+    """Whether a cluster has kernels of values alone."""
     return not program.handles and all(
         i.plain
         and i.implicit < 0
@@ -61,15 +62,8 @@ def _is_pure(program: Any) -> bool:
 
 
 def _add(task: Any, program: Any, template: list[Any], steps: list[Any]) -> None:
-    """Appends a cluster's instructions; its registers become slots of the whole."""
-    slots: dict[int, int] = dict(enumerate(task.inputs))
-    for register, slot in zip(program.output_registers, task.outputs):
-        if slot >= 0:
-            slots[register] = slot
-    for register in range(program.size):
-        if register not in slots:
-            slots[register] = len(template)
-            template.append(program.template[register])
+    """Appends a cluster's instructions."""
+    slots = slots_of(task, program, template)
     for instruction in program.instructions:
         sources = tuple(slots[r] for r in instruction.sources)
         targets = [slots[r] for r in instruction.outputs]
@@ -79,6 +73,19 @@ def _add(task: Any, program: Any, template: list[Any], steps: list[Any]) -> None
         else:
             several = (instruction.list_outputs, targets, instruction.dtypes)
             steps.append((kernel, sources, -1, several))
+
+
+def slots_of(task: Any, program: Any, template: list[Any]) -> dict[int, int]:
+    """Makes the registers of a cluster slots of the whole; the slot of each."""
+    slots: dict[int, int] = dict(enumerate(task.inputs))
+    for register, slot in zip(program.output_registers, task.outputs):
+        if slot >= 0:
+            slots[register] = slot
+    for register in range(program.size):
+        if register not in slots:
+            slots[register] = len(template)
+            template.append(program.template[register])
+    return slots
 
 
 def _kernel(instruction: Instruction, fixed: bool) -> Any:

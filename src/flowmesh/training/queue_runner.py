@@ -16,6 +16,7 @@ from flowmesh.frontend import collection_protos
 from flowmesh.graph import default_stack
 from flowmesh.graph.collections import GraphKeys
 from flowmesh.graph.graph import get_default_graph
+from flowmesh.graph.operation import Operation
 from flowmesh.proto import queue_runner_pb2
 from flowmesh.training.coordinator import Coordinator
 from flowmesh.training.input_report import Standstill
@@ -151,8 +152,7 @@ class QueueRunner:
             enqueue = self._caller(sess, enqueue_op)
             while coord is None or not coord.should_stop():
                 try:
-                    enqueue()
-                    self.enqueued += 1
+                    self.enqueued += enqueue()
                 except self._closed_types:
                     ended = True
                     self._end_one(sess)
@@ -169,9 +169,11 @@ class QueueRunner:
                 with self._lock:
                     self._runs_per_session[sess] -= 1
 
-    def _caller(self, sess: Any, enqueue_op: Any) -> Callable[[], Any]:
-        """What a thread calls again and again."""
-        return sess.make_callable(enqueue_op)
+    def _caller(self, sess: Any, enqueue_op: Any) -> Callable[[], int]:
+        """What a thread calls again and again: runs of the operation, of which there were as many as it returns."""
+        if isinstance(sess, BaseSession) and isinstance(enqueue_op, Operation):
+            return sess._make_repeated(enqueue_op)
+        return _counted(sess.make_callable(enqueue_op))
 
     def _end_one(self, sess: Any) -> None:
         with self._lock:
@@ -229,13 +231,23 @@ class FeedingQueueRunner(QueueRunner):
         super().__init__(queue, enqueue_ops, **kwargs)
         self._feed_fns = dict(zip(self._enqueue_ops, feed_fns, strict=True))
 
-    def _caller(self, sess: Any, enqueue_op: Any) -> Callable[[], Any]:
+    def _caller(self, sess: Any, enqueue_op: Any) -> Callable[[], int]:
         feed = self._feed_fns[enqueue_op]
-        return lambda: sess.run(enqueue_op, feed())
+        return _counted(lambda: sess.run(enqueue_op, feed()))
 
     def to_proto(self, export_scope: str | None = None) -> Any:
         """None: functions cannot be written down."""
         return None
+
+
+def _counted(run: Callable[[], Any]) -> Callable[[], int]:
+    """The same as what does one run and says so."""
+
+    def once() -> int:
+        run()
+        return 1
+
+    return once
 
 
 def _checked_types(types: Any) -> tuple[Any, ...]:
