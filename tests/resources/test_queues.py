@@ -436,3 +436,78 @@ def test_every_element_comes_out_once_and_in_order(steps, capacity):
     assert flat == list(range(len(flat)))
     assert all(batch == sorted(batch) for batch in out)
     assert len(flat) >= sum(n for future, n in puts if future.exception(0) is None)
+
+
+def test_rows_go_in_as_far_as_there_is_room():
+    queue = fifo(capacity=5)
+    put(queue, 0)
+    assert queue.room() == 4
+    assert queue.put_rows([i32(range(1, 8))], 7) == 4
+    waiting = queue.enqueue([i32(9)])
+    assert queue.room() == 0 and queue.put_rows([i32([8])], 1) == 0  # others are first
+    assert taken(queue.dequeue_many(3)) == [0, 1, 2]
+    assert waiting.done() and queue.room() == 2
+    assert queue.put_rows([[i32(5), i32(6)]], 2) == 2
+    assert taken(queue.dequeue()) == 3
+    assert taken(queue.dequeue_many(4)) == [4, 9, 5, 6]
+    queue.close().result(0)
+    assert queue.room() == 0 and queue.put_rows([i32([1])], 1) == 0
+
+
+def test_rows_that_do_not_fit_the_queue_are_refused_whole():
+    queue = fifo(shape=TensorShape([2]))
+    with pytest.raises(errors.InvalidArgumentError, match="Shape mismatch in tuple component 0"):
+        queue.put_rows([i32([[1, 2, 3]])], 1)
+    with pytest.raises(errors.InvalidArgumentError, match="Type mismatch in tuple component 0"):
+        queue.put_rows([np.zeros((1, 2), np.float32)], 1)
+    assert queue.size() == 0
+
+
+def test_rows_serve_those_who_wait():
+    queue = fifo(capacity=3)
+    batch = queue.dequeue_many(5)
+    assert queue.put_rows([i32([1, 2, 3])], 3) == 3 and queue.room() == 3
+    assert queue.put_rows([i32([4, 5, 6])], 3) == 3
+    assert taken(batch) == [1, 2, 3, 4, 5] and queue.size() == 1
+
+
+def test_elements_taken_on_approval_go_back_to_the_front():
+    queue = fifo(capacity=6)
+    queue.enqueue_many([i32(range(4))]).result(0)
+    some = queue.take_rows(3)
+    assert some.taken == 3 and queue.size() == 1
+    other = queue.dequeue()
+    assert not other.done() and queue.take_rows(1) is None
+    put(queue, 4, 5)
+    queue.settle(some, 1)
+    assert taken(other) == 1
+    assert taken(queue.dequeue_many(4)) == [2, 3, 4, 5]
+    assert queue.take_rows(3) is None and shuffle().take_rows(1) is None
+
+
+def test_a_queue_that_is_released_forgets_what_was_taken_on_approval():
+    queue = fifo()
+    put(queue, 1, 2)
+    some = queue.take_rows(1)
+    queue.release()
+    queue.settle(some, 0)
+    assert queue.size() == 2
+
+
+def test_blocks_and_single_elements_keep_their_order():
+    queue = fifo(shape=TensorShape([2]))
+    rows = np.arange(40, dtype=np.int32).reshape(20, 2)
+    queue.enqueue([rows[0]]).result(0)
+    queue.enqueue_many([rows[1:8]]).result(0)
+    queue.enqueue([rows[8]]).result(0)
+    queue.enqueue([rows[9]]).result(0)
+    queue.enqueue_many([rows[10:20]]).result(0)
+    found = [queue.dequeue().result(0)[0][None] for _ in range(3)]
+    found += [queue.dequeue_many(n).result(0)[0] for n in (1, 6, 7, 3)]
+    np.testing.assert_array_equal(np.concatenate(found), rows)
+    cancelled = CancellationManager()
+    queue.enqueue_many([rows[:3]]).result(0)
+    failed = queue.dequeue_many(5, cancelled)
+    cancelled.cancel(errors.CancelledError(None, None, "stop"))
+    assert isinstance(failed.exception(0), errors.CancelledError)
+    np.testing.assert_array_equal(queue.dequeue_many(3).result(0)[0], rows[:3])

@@ -133,3 +133,49 @@ def test_the_queue_must_hold_single_strings():
     assert failure([dtypes.string], np.array([b"a", b"b"], object)) == (
         "Expected to dequeue a one-element string tensor"
     )
+
+
+def test_records_taken_on_approval_come_again_unless_they_were_of_use():
+    r, queue = reader(), names(b"abcdef", b"gh", close=True)
+    assert r.take(3) is None  # no work item yet: a read has to wait for one
+    assert r.read(queue).result(0)[1] == b"a"
+    taken = r.take(3)
+    assert taken.records.values == [b"b", b"c", b"d"]
+    assert r.records_produced == 4
+    waiting = r.read(queue)
+    assert not waiting.done() and r.take(1) is None
+    r.settle(taken, 1)
+    assert waiting.result(0) == (b"abcdef:2", b"c")
+    assert r.records_produced == 3
+    taken = r.take(10)
+    assert list(taken.records) == [(b"abcdef:3", b"d"), (b"abcdef:4", b"e"), (b"abcdef:5", b"f")]
+    r.settle(taken, 3)
+    assert r.take(10) is None and r.work_units_completed == 0  # the next read comes upon the end
+    assert r.read(queue).result(0)[1] == b"g"
+    assert (r.records_produced, r.work_units_completed) == (7, 1)
+
+
+def test_a_reset_forgets_what_was_taken_on_approval():
+    r, queue = reader(), names(b"abc", b"de", close=True)
+    r.read(queue).result(0)
+    taken = r.take(2)
+    r.reset()
+    r.settle(taken, 0)
+    assert r.records_produced == 0
+    assert r.read(queue).result(0)[1] == b"d"
+
+
+def test_an_error_comes_after_the_records_before_it():
+    def failing(item):
+        yield from letters(item)
+        raise errors.DataLossError(None, None, "torn")
+
+    r, queue = Reader("r", failing), names(b"abc")
+    r.read(queue).result(0)
+    taken = r.take(5)
+    assert taken.records.values == [b"b", b"c"]
+    r.settle(taken, 2)
+    for _ in range(2):
+        assert r.take(1) is None
+        with pytest.raises(errors.DataLossError, match="torn"):
+            r.read(queue).result(0)

@@ -157,3 +157,42 @@ def test_constants_that_are_fetched_stay_as_they_are(made: list[ShapedCluster]) 
             got += 1
             np.testing.assert_array_equal(got, [2, 2, 2])
     assert made
+
+
+DEPENDS_ON_VALUES = {
+    "reshape": lambda x, sizes, n: tf.shape(tf.reshape(x, sizes)),
+    "reshape twice": lambda x, sizes, n: tf.reshape(tf.reshape(x, sizes), sizes[::-1]),
+    "fill": lambda x, sizes, n: tf.shape(tf.fill(sizes, 1.0)),
+    "range": lambda x, sizes, n: tf.size(tf.range(n)),
+    "tile": lambda x, sizes, n: tf.shape(tf.identity(tf.tile(x, [n]))),
+    "ones": lambda x, sizes, n: tf.ones_like(tf.tile(x, [n])),
+    "mask": lambda x, sizes, n: tf.size(tf.boolean_mask(x, x > 0)),
+    "strings": lambda x, sizes, n: tf.size(
+        tf.string_split(
+            [tf.reduce_join(tf.as_string(tf.boolean_mask(x, x > 0)), 0, separator=" ")]
+        ).values
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEPENDS_ON_VALUES)
+def test_shapes_that_depend_on_values_are_not_remembered(name):
+    def run(session, number):
+        x = np.array([1] * number + [-1] * (12 - number), np.float32)
+        return session.run(
+            wanted, {inputs[0]: x, inputs[1]: [number, 12 // number], inputs[2]: number}
+        )
+
+    with tf.Graph().as_default():
+        inputs = (
+            tf.placeholder(tf.float32, [None]),
+            tf.placeholder(tf.int32, [2]),
+            tf.placeholder(tf.int32, []),
+        )
+        wanted = DEPENDS_ON_VALUES[name](*inputs)
+        with tf.Session() as session:
+            numbers = [6, 6, 6, 1, 2, 3, 4, 12, 6, 4]
+            found = [run(session, number) for number in numbers]
+        for number, value in zip(numbers, found):
+            with tf.Session() as session:
+                np.testing.assert_array_equal(value, run(session, number))

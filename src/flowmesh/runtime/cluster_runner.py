@@ -127,6 +127,11 @@ class ClusterRunner:
         """Whether NumPy will run it for ever."""
         return self._settled and not self.device.is_accelerator
 
+    def is_numpys(self, inputs: Sequence[Any]) -> bool:
+        """Whether it is known that NumPy will always run it for inputs of these shapes."""
+        found = self._shaped.get(_shapes(inputs))
+        return found is not None and found[1].limit == sys.maxsize
+
     def fresh(self) -> ClusterRunner:
         """A runner for another session's states: the same one where the cluster has none."""
         if not self.program.implicit:

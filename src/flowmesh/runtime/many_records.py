@@ -47,13 +47,32 @@ class _Op:
 
 
 @dataclass(eq=False)
+class _Guard:
+    """Stands in front of the ops of a cluster that NumPy runs for some shapes only."""
+
+    runner: Any
+    inputs: tuple[int, ...]
+
+    def check(self, count: int, slots: list[Any], state: bytearray) -> None:
+        """Raises `_NotNow` when it is not known that NumPy will always run these records."""
+        ragged = any(state[s] == _LIST for s in self.inputs)
+        for i in range(count if ragged else 1):
+            if not self.runner.is_numpys([_record(slots[s], state[s], i) for s in self.inputs]):
+                raise _NotNow
+
+
+class _NotNow(Exception):
+    """Some single runs are needed first."""
+
+
+@dataclass(eq=False)
 class _Plan:
     """What a run does: look handles up, take from `source`, compute, put into `sink`."""
 
     template: list[Any]
     finders: list[tuple[int, int]]
     source: Any
-    ops: list[_Op]
+    ops: list[_Op | _Guard]
     sink: Any
 
 
@@ -127,7 +146,10 @@ class ManyRecords:
             for slot in [i for i in range(len(slots)) if state[i] == _LIST]:
                 _compact(slots, state, slot)
             for op in plan.ops:
-                _run_op(op, count, slots, state)
+                if isinstance(op, _Guard):
+                    op.check(count, slots, state)
+                else:
+                    _run_op(op, count, slots, state)
         results = []
         for slot in plan.sink.inputs[1:]:
             value = slots[slot]
@@ -153,13 +175,18 @@ def _run_op(op: _Op, count: int, slots: list[Any], state: bytearray) -> None:
             return
     rows = []
     for i in range(count):
-        record = [
-            x[i] if kind == _LIST else x[i, ...] if kind else x for x, kind in zip(inputs, kinds)
-        ]
+        record = [_record(x, kind, i) for x, kind in zip(inputs, kinds)]
         rows.append(_outputs(op, op.kernel(np, *record)))
     for slot, column in zip(op.targets, zip(*rows)):
         slots[slot], state[slot] = list(column), _LIST
         _compact(slots, state, slot)
+
+
+def _record(value: Any, kind: int, number: int) -> Any:
+    """What one record has in a slot."""
+    if not kind:
+        return value
+    return value[number] if kind == _LIST else value[number, ...]
 
 
 def _compact(slots: list[Any], state: bytearray, slot: int) -> None:
@@ -198,7 +225,7 @@ def many_records(executable: Executable) -> ManyRecords | None:
         return None
     source = sink = None
     finders: list[tuple[int, int]] = []
-    ops: list[_Op] = []
+    ops: list[_Op | _Guard] = []
     template = list(schedule.template)
     for task in in_order(schedule):
         definition = task.op.definition
@@ -223,11 +250,15 @@ def many_records(executable: Executable) -> ManyRecords | None:
     return ManyRecords(executable, _Plan(template, finders, source, ops, sink))
 
 
-def _add(runner: Any, task: Any, template: list[Any], ops: list[_Op]) -> bool:
+def _add(runner: Any, task: Any, template: list[Any], ops: list[_Op | _Guard]) -> bool:
     """Appends a cluster's ops; False when NumPy may not always run it, or records could depend on each other."""
     program = runner.program
-    if not runner.is_settled or not is_pure(program) or program.multiplies:
+    if runner.device.is_accelerator or not is_pure(program) or program.multiplies:
         return False
+    if not runner.is_settled:
+        if program.fixed:  # known after a few runs
+            return False
+        ops.append(_Guard(runner, task.inputs))
     slots = slots_of(task, program, template)
     for instruction in program.instructions:
         definition = instruction.op.definition

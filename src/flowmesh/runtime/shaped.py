@@ -56,6 +56,8 @@ class Recorder:
         self._large: set[int] = set()
         self._work: dict[Instruction, int] = {}
         self._written: set[int] = set()
+        self._open: set[int] = set()
+        """Registers whose shapes may be others in the next run although its inputs have the same."""
 
     def __call__(
         self, instruction: Instruction, arguments: Sequence[Any], outputs: Sequence[Any]
@@ -73,15 +75,17 @@ class Recorder:
             return
         sources = [self._origin(r) for r in instruction.sources]
         kind = instruction.op.type
+        from_open = not self._open.isdisjoint(sources)
+        if not all(r in self._known for r in sources) and self._is_open(instruction, from_open):
+            self._open.update(instruction.outputs)
         if (
-            kind in op_traits.SHAPE_OPS
-            or kind in _SHAPE_ONLY
+            (not from_open and (kind in op_traits.SHAPE_OPS or kind in _SHAPE_ONLY))
             or all(r in self._known for r in sources)
         ) and all(_is_small(v) for v in outputs):
             self._known.update(
                 (r, freeze(np.array(v))) for r, v in zip(instruction.outputs, outputs)
             )
-        elif sources and self._hands_on(kind, sources, arguments, outputs):
+        elif sources and self._hands_on(kind, sources, arguments, outputs, from_open):
             self._alias[instruction.outputs[0]] = sources[0]
         else:
             self._kept.append(instruction)
@@ -104,8 +108,27 @@ class Recorder:
         definition = instruction.op.definition
         return bool(instruction.writes or instruction.aliases or definition.stateful)
 
+    def _is_open(self, instruction: Instruction, from_open: bool) -> bool:
+        """Whether the shapes of the outputs may depend on values: those of strings, of a condition, of a shape that is computed."""
+        op = instruction.op
+        if all(t.shape.is_fully_defined() for t in op.outputs) or op.type in op_traits.SHAPE_OPS:
+            return False
+        return (
+            from_open
+            or op.definition.numpy_only
+            or any(
+                self._origin(instruction.sources[i]) not in self._known
+                for i in op_traits.static_input_indices(op)
+            )
+        )
+
     def _hands_on(
-        self, kind: str, sources: Sequence[int], arguments: Sequence[Any], outputs: Sequence[Any]
+        self,
+        kind: str,
+        sources: Sequence[int],
+        arguments: Sequence[Any],
+        outputs: Sequence[Any],
+        from_open: bool,
     ) -> bool:
         """Whether the output is the first input, whatever its values."""
         if len(outputs) != 1 or type(arguments[0]) is not np.ndarray:
@@ -115,6 +138,8 @@ class Recorder:
             return False
         if kind in _PASS_ON:
             return True
+        if from_open:
+            return False
         rest_known = all(r in self._known for r in sources[1:])
         if kind in _RESHAPES:
             return rest_known
