@@ -27,6 +27,8 @@ from tests.soak.model import Model, truth
 
 PATIENCE = 60.0
 """Seconds within which a record that a living worker took is applied, however loaded the machine is."""
+CAUSE = 5.0
+"""Seconds in which the end of a worker is known after the cluster has ended."""
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
@@ -143,7 +145,10 @@ class Soak:
                 started = time.monotonic()
                 next_kill = started + self._pause()
                 while not self._over(started):
-                    next_kill = self._epoch(session, model, next_kill)
+                    try:
+                        next_kill = self._epoch(session, model, next_kill)
+                    except tf.errors.OpError as error:
+                        raise self._cause(error) from error
                     self._measure(ps)
                     self._tell(started)
                 values = session.run(model.weights)
@@ -155,6 +160,12 @@ class Soak:
             if code and not self._killed:
                 self.report.failures.append(f"the cluster ended with code {code}")
         return self.report
+
+    def _cause(self, error: Exception) -> Exception:
+        """A worker that fails of itself ends the cluster, the ps with it: what it said is more than what the client sees."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.report.failures, CAUSE)
+            return RuntimeError("; ".join(self.report.failures)) if self.report.failures else error
 
     def _over(self, started: float) -> bool:
         if self.options.epochs is not None and self.report.epochs >= self.options.epochs:
