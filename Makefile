@@ -11,6 +11,7 @@ help:
 	@echo "make test    all tests, the linter and the type checker"
 	@echo "make interop real TensorFlow 1.15 and 2 against Flowmesh, both ways (installs them, each in an environment of its own)"
 	@echo "make check   linter and type checker only"
+	@echo "make fuzz    100,000 bad inputs for a server, which has to answer and to serve on"
 	@echo "make bench   benchmarks beside TensorFlow, PyTorch and JAX (installs them, each in an environment of its own);"
 	@echo "             ROWS='softmax_regression ...' for some, CHECK=1 to compare with the recorded ratios"
 	@echo "make clean   remove what these commands made"
@@ -51,7 +52,11 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format src tests examples benchmarks
 	$(BIN)/ruff check --fix src tests examples benchmarks
 
-fuzz: $(VENV)/.dev
+$(VENV)/.fuzz: $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[fuzz]" || echo "atheris cannot be installed here: nothing will guide the inputs"
+	@touch $@
+
+fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz --inputs 80000
 	$(BIN)/python -m tests.fuzz.guided --inputs 20000
 

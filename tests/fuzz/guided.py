@@ -2,7 +2,8 @@
 
 The bytes of an input are the choices of the generators in `inputs.py`, or a message as it is: what reaches new code is kept and changed further.
 Exits with 0 after `--inputs` inputs when the server answered all of them and serves on; otherwise it says which input was answered how, and
-writes it into a file, which `--again FILE` runs once more. Where atheris is not installed it says so, and ends with 0.
+writes it into a file, which `--again FILE` runs once more. Where atheris is not installed it says so, and nothing guides
+the bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 RAW_METHODS = ("RunGraph", "RecvTensor", "RegisterGraph", "ExtendSession", "CreateSession")
@@ -91,8 +93,9 @@ def main() -> int:
     try:
         import atheris
     except ImportError:
-        print('atheris is not installed here: pip install -e ".[fuzz]"')
-        return 0
+        text = 'atheris is not installed here (pip install -e ".[fuzz]"): bytes are drawn at random, and nothing guides them'
+        print(text, file=sys.stderr)
+        return _unguided(options.inputs, options.seed)
     with atheris.instrument_imports(include=["flowmesh"]):
         from flowmesh.core import limits
         from tests.fuzz.target import LIMITS
@@ -107,17 +110,27 @@ def main() -> int:
     return 0
 
 
+def _unguided(count: int, seed: int) -> int:
+    """Runs inputs of random bytes."""
+    r = random.Random(seed)
+    return _without_atheris((r.randbytes(r.randrange(600)) for _ in range(count)), count, seed)
+
+
 def _again(path: str) -> int:
-    """Runs one input without atheris, and says what the server does."""
+    """Runs one input, and says what the server does."""
+    with open(path, "rb") as file:
+        return _without_atheris([file.read()], 1, 0)
+
+
+def _without_atheris(inputs: Iterable[bytes], count: int, seed: int) -> int:
     from flowmesh.core import limits
     from tests.fuzz.target import LIMITS
 
-    with open(path, "rb") as file:
-        data = file.read()
-    with limits.use(LIMITS):
-        guided = Guided(1)
+    with limits.use(LIMITS), open(os.devnull, "w") as quiet, contextlib.redirect_stdout(quiet):
+        guided = Guided(count, seed)
         try:
-            guided(data)
+            for data in inputs:
+                guided(data)
         finally:
             guided.target.close()
     return 0

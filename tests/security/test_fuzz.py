@@ -3,7 +3,9 @@
 import contextlib
 import os
 import random
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -13,7 +15,7 @@ from flowmesh.core.errors import OpError
 from flowmesh.distributed.transport.worker_service import load_nodes
 from flowmesh.graph.graph import Graph
 from flowmesh.proto import graph_pb2
-from tests.fuzz import inputs
+from tests.fuzz import guided, inputs
 from tests.fuzz.guided import Guided
 from tests.fuzz.target import KINDS, LIMITS, Target
 
@@ -56,22 +58,34 @@ def test_what_bytes_choose_is_answered_too(
     """The inputs of `tests.fuzz.guided`, with bytes that nobody guides."""
     r = random.Random(way)
     with limits.use(LIMITS):
-        guided = Guided(30, 7)
+        fuzz = Guided(30, 7)
         try:
             with open(os.devnull, "w") as quiet, contextlib.redirect_stdout(quiet):
                 for _ in range(30):
-                    guided(bytes([way]) + r.randbytes(r.randrange(400)))
+                    fuzz(bytes([way]) + r.randbytes(r.randrange(400)))
             assert "30 inputs of seed 7" in capfd.readouterr().err
             error = {"[x] KeyError at somewhere": 1}
             for name in ("run_with", "run_bytes", "run_stream"):
-                monkeypatch.setattr(
-                    guided.target, name, lambda *_: guided.target.strange.update(error)
-                )
+                monkeypatch.setattr(fuzz.target, name, lambda *_: fuzz.target.strange.update(error))
             with pytest.raises(AssertionError, match=r"31 inputs.*KeyError at somewhere"):
-                guided(bytes([way]))
+                fuzz(bytes([way]))
             assert "input 31 of seed 7 is answered by" in capfd.readouterr().err
         finally:
-            guided.target.close()
+            fuzz.target.close()
+
+
+def test_nothing_guides_the_bytes_where_atheris_is_missing(
+    capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "atheris", None)
+    monkeypatch.setattr(sys, "argv", ["guided", "--inputs", "60", "--seed", "5"])
+    assert guided.main() == 0
+    assert "60 inputs of seed 5" in capfd.readouterr().err
+    kept = tmp_path / "crash-1"
+    kept.write_bytes(b"\0" * 20)
+    monkeypatch.setattr(sys, "argv", ["guided", "--again", str(kept)])
+    assert guided.main() == 0
+    assert "1 inputs of seed 0" in capfd.readouterr().err
 
 
 @settings(
