@@ -21,7 +21,7 @@ from flowmesh.distributed.server import Server
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.raw import raw
 from flowmesh.proto import config_pb2
-from tests.distributed.clock import Hands
+from tests.clock import Hands
 from tests.distributed.clusters import Client, cluster_spec, config, in_thread, variable
 from tests.distributed.test_processes import Processes
 

@@ -21,7 +21,7 @@ from flowmesh.distributed.server import Server
 from flowmesh.distributed.unended_steps import UnendedSteps
 from flowmesh.distributed.worker_session import WorkerSession
 from flowmesh.resources.manager import ResourceManager
-from tests.distributed.clock import Hands
+from tests.clock import Hands
 from tests.distributed.clusters import cluster_spec, config, eventually
 
 PS = "/job:ps/replica:0/task:0"

@@ -33,6 +33,7 @@ from flowmesh.distributed.worker_session import RegisteredGraph, WorkerSession, 
 from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
 from flowmesh.resources.manager import DEFAULT_CONTAINER, ResourceManager
+from flowmesh.runtime.heap import Trimmer
 from flowmesh.runtime.inline import InlineRun, is_inline
 from flowmesh.runtime.many_records import ManyRecords, many_records
 from flowmesh.runtime.staged import Transfer
@@ -62,6 +63,7 @@ class Worker(WorkerInterface):
         self._incarnations = {d.name: d.incarnation for d in devices}
         self._attributes = [attributes_of(d) for d in devices]
         self._steps = StepTable(Routes(task, peers))
+        self._trimmer = Trimmer()
         self._unended = UnendedSteps(task, rhythm_of(config), self.cleanup_graph)
         self._lock = threading.Lock()
         self._sessions: dict[str, WorkerSession] = {}
@@ -144,6 +146,7 @@ class Worker(WorkerInterface):
         for session in gone:
             self._unended.session_over(session)
             session.close()
+            self._trimmer.soon()
 
     def delete_worker_session(
         self, session_handle: str, deadline: Deadline = NEVER
@@ -407,6 +410,7 @@ class Worker(WorkerInterface):
         """The connection over which a server pushes, or starts steps, is gone: steps that wait for it fail."""
         self._steps.peer_lost(identity, error)
         self._steps.master_lost(identity)
+        self._trimmer.soon()
 
     # -- the task as a whole -----------------------------------------------------------------------------
 
@@ -433,6 +437,7 @@ class Worker(WorkerInterface):
         error = errors.UnavailableError(None, None, f"The server of {self.task} was stopped")
         self._stopped = error
         self._unended.close()
+        self._trimmer.close()
         self._running.cancel(error)
         self._steps.abort_all(error)
         with self._lock:
