@@ -69,6 +69,16 @@ def test_what_is_only_needed_for_a_feed_is_not_run(connect: Connect, graph: Grap
     np.testing.assert_array_equal(connect(graph).run("z:0", feed={"y:0": X}), [1, 4])
 
 
+def test_a_step_has_something_to_run(connect: Connect, graph: Graph) -> None:
+    client = connect(graph)
+    with pytest.raises(errors.InvalidArgumentError, match="Must specify at least one target"):
+        client.run()
+    with pytest.raises(errors.InvalidArgumentError, match="Must specify at least one target"):
+        client.master.partial_run_setup(client.handle, [], [], [])
+    with pytest.raises(errors.InvalidArgumentError, match="Must specify at least one target"):
+        client.master.make_callable(client.handle, config_pb2.CallableOptions())
+
+
 def test_strings_and_empty_tensors_travel(connect: Connect, graph: Graph) -> None:
     raw.Placeholder(dtype=dtypes.string, shape=None, name="s")
     raw.Identity(graph.get_tensor_by_name("s:0"), name="t")

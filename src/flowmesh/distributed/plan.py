@@ -59,6 +59,10 @@ class Elements:
 def resolve(graph: Graph, signature: Signature) -> Elements:
     """The elements of a signature; NotFoundError or InvalidArgumentError, in TensorFlow's words, for what is not there."""
     feeds, fetches, targets = signature
+    if not fetches and not targets:
+        raise errors.InvalidArgumentError(
+            None, None, "Must specify at least one target to fetch or execute."
+        )
     missing = [name for name in targets if _operation(graph, name) is None]
     if missing:
         raise errors.NotFoundError(
