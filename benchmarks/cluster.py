@@ -25,7 +25,8 @@ from pathlib import Path
 
 from benchmarks import peers
 from benchmarks.cluster_results import Store
-from benchmarks.processes import Process, free_ports
+from benchmarks.processes import Process
+from flowmesh.distributed.ports import reserve
 
 ROUND_SECONDS = 0.5
 IN_PROCESS = 1.2
@@ -120,11 +121,9 @@ class Cluster:
     """One side's processes for one row."""
 
     def __init__(self, side: peers.Side, row: Row) -> None:
-        ports = iter(free_ports(row.ps + row.workers))
-        spec = {
-            "ps": [f"localhost:{next(ports)}" for _ in range(row.ps)],
-            "worker": [f"localhost:{next(ports)}" for _ in range(row.workers)],
-        }
+        self.ports = reserve("127.0.0.1", row.ps + row.workers)
+        hosts = [f"localhost:{port.number}" for port in self.ports]
+        spec = {"ps": hosts[: row.ps], "worker": hosts[row.ps :]}
         if row.client:
             del spec["worker"]
         environment = dict(row.environment) if side.name == "flowmesh" else {}
@@ -134,13 +133,17 @@ class Cluster:
         def start(*words: str) -> Process:
             return Process([*command, *words], environment)
 
-        self.servers = [start("serve", text, "ps", str(i)) for i in range(row.ps)]
+        self.servers: list[Process] = []
         self.programs: list[Process] = []
         try:
+            for i in range(row.ps):
+                self.ports[i].release()
+                self.servers.append(start("serve", text, "ps", str(i)))
             for server in self.servers:
                 server.ready()
             kind = ("client", text, "ps") if row.client else ("work", text, "worker")
             for i in range(row.workers):
+                self.ports[row.ps + i].release()
                 self.programs.append(start(*kind, str(i), row.program))
             for program in self.programs:
                 program.ready()
@@ -167,6 +170,8 @@ class Cluster:
         """Ends all processes."""
         for process in [*self.programs, *self.servers]:
             process.close()
+        for port in self.ports:
+            port.close()
 
 
 def measure(row: Row, sides: list[peers.Side], rounds: int) -> Measured:
@@ -189,15 +194,27 @@ def measure(row: Row, sides: list[peers.Side], rounds: int) -> Measured:
 
 
 @contextmanager
+def own_port() -> Iterator[str]:
+    """The address of a task that is about to start; nobody else takes it meanwhile."""
+    (port,) = reserve("127.0.0.1", 1)
+    port.release()
+    try:
+        yield f"localhost:{port.number}"
+    finally:
+        port.close()
+
+
+@contextmanager
 def one_task(side: peers.Side, role: str, program: str, cluster: bool = True) -> Iterator[Process]:
     """A process by itself: a program on its own server, or without a cluster."""
-    spec = {"ps": [f"localhost:{free_ports(1)[0]}"]} if cluster else {}
-    process = Process([*side.command[:-1], CHILD, role, json.dumps(spec), "ps", "0", program])
-    try:
-        process.ready()
-        yield process
-    finally:
-        process.close()
+    with own_port() as address:
+        spec = {"ps": [address]} if cluster else {}
+        process = Process([*side.command[:-1], CHILD, role, json.dumps(spec), "ps", "0", program])
+        try:
+            process.ready()
+            yield process
+        finally:
+            process.close()
 
 
 def in_process(side: peers.Side, rounds: int) -> list[tuple[float, float]]:
@@ -220,16 +237,17 @@ def in_process(side: peers.Side, rounds: int) -> list[tuple[float, float]]:
 
 def idle(side: peers.Side, seconds: float = 5.0) -> float:
     """The part of a CPU that an idle server uses."""
-    spec = {"ps": [f"localhost:{free_ports(1)[0]}"]}
-    server = Process([*side.command[:-1], CHILD, "serve", json.dumps(spec), "ps", "0"])
-    try:
-        server.ready()
-        time.sleep(1.0)
-        before = server.cpu_seconds()
-        time.sleep(seconds)
-        return (server.cpu_seconds() - before) / seconds
-    finally:
-        server.close()
+    with own_port() as address:
+        spec = {"ps": [address]}
+        server = Process([*side.command[:-1], CHILD, "serve", json.dumps(spec), "ps", "0"])
+        try:
+            server.ready()
+            time.sleep(1.0)
+            before = server.cpu_seconds()
+            time.sleep(seconds)
+            return (server.cpu_seconds() - before) / seconds
+        finally:
+            server.close()
 
 
 def memory(side: peers.Side, steps: int = 20_000) -> list[tuple[int, int]]:

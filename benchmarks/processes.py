@@ -5,23 +5,12 @@ from __future__ import annotations
 import json
 import os
 import queue
-import socket
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 START_SECONDS = 300
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody has just now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _environment() -> dict[str, str]:

@@ -29,7 +29,7 @@ import numpy as np
 
 import flowmesh as tf
 from benchmarks import results
-from flowmesh.cli.ports import reserve
+from flowmesh.distributed.ports import reserve
 from flowmesh.resources.accumulators import Accumulator
 
 PUBLISHED = "Published (OSDI'16, Inception v3 on real machines): 50 workers 2.5 s, with 4 backup workers 1.93 s, 0.77x."

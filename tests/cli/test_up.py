@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from flowmesh.cli import up
-from flowmesh.cli.ports import ReservedPort
 from flowmesh.cli.task import Task
+from flowmesh.distributed.ports import ReservedPort
 from tests.cli.commands import ENV, MAIN, flowmesh, needs_pidfd, script, wait_for_ends
 
 WHO = """

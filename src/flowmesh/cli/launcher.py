@@ -30,9 +30,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from flowmesh.cli.ports import reserve
 from flowmesh.cli.process import AFTER_KILL_SECONDS, Guard, TaskProcess
 from flowmesh.cli.task import Failure, Task
+from flowmesh.distributed.ports import reserve
 
 OutputCallback = Callable[[Task, str], None]
 ExitCallback = Callable[[Task], None]

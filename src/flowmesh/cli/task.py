@@ -6,8 +6,8 @@ import signal
 from collections import deque
 from typing import NamedTuple
 
-from flowmesh.cli.ports import ReservedPort
 from flowmesh.cli.process import TaskProcess
+from flowmesh.distributed.ports import ReservedPort
 
 TAIL_LINES = 10
 

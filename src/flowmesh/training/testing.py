@@ -8,7 +8,6 @@ import os
 import random
 import re
 import shutil
-import socket
 import sys
 import tempfile
 import unittest
@@ -21,6 +20,7 @@ from flowmesh.client.session import Session
 from flowmesh.core import errors
 from flowmesh.core.cluster_spec import ClusterSpec
 from flowmesh.core.device_spec import canonical_name
+from flowmesh.distributed.ports import reserve
 from flowmesh.distributed.server import Server
 from flowmesh.frontend import nest
 from flowmesh.graph import random_seed
@@ -71,24 +71,24 @@ def create_local_cluster(
     ps_config: Any = None,
 ) -> tuple[list[Server], list[Server]]:
     """`(worker servers, ps servers)` of a cluster in this process, on free ports (tf.test.create_local_cluster)."""
-    held = [socket.socket() for _ in range(num_workers + num_ps)]
-    try:
-        for one in held:
-            one.bind(("localhost", 0))
-        addresses = [f"localhost:{one.getsockname()[1]}" for one in held]
-    finally:
-        for one in held:
-            one.close()
+    ports = reserve("127.0.0.1", num_workers + num_ps)
+    addresses = [f"localhost:{port.number}" for port in ports]
     jobs = {"worker": addresses[:num_workers], "ps": addresses[num_workers:]}
     cluster = ClusterSpec({job: hosts for job, hosts in jobs.items() if hosts})
+    left = iter(ports)
 
     def start(job: str, count: int, config: Any) -> list[Server]:
-        return [
-            Server(cluster, job_name=job, task_index=i, protocol=protocol, config=config)
-            for i in range(count)
-        ]
+        servers = []
+        for index in range(count):
+            next(left).release()
+            servers.append(Server(cluster, job, index, protocol, config))
+        return servers
 
-    return start("worker", num_workers, worker_config), start("ps", num_ps, ps_config)
+    try:
+        return start("worker", num_workers, worker_config), start("ps", num_ps, ps_config)
+    finally:
+        for port in ports:
+            port.close()
 
 
 # -- gradients -------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 from flowmesh.cli.chaos.cells import NETWORK, Cell, link_fault
 from flowmesh.cli.chaos.network import DETOURS, Network
 from flowmesh.cli.chaos.nursery import Member, Nursery
-from flowmesh.cli.ports import reserve
+from flowmesh.distributed.ports import reserve
 
 TASKS = {"ps": ("ps", 0), "chief": ("worker", 0), "worker": ("worker", 1)}
 PATIENCE = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flowmesh.cli import ports
+from flowmesh.distributed import ports
 
 
 def close(reserved: list[ports.ReservedPort]) -> None:
