@@ -131,6 +131,43 @@ def test_work_is_done_where_messages_are_read(graph: Any, monkeypatch: pytest.Mo
         assert set(threads["ps"]) == {"flowmesh-direct-read"}
 
 
+def test_work_that_is_known_is_done_where_messages_are_read(
+    graph: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large inputs of open shapes may mean much work; once a run with these shapes has been measured, that is known."""
+    with tf.device("/job:ps/task:0"):
+        v = tf.Variable(tf.ones([300_000]))
+    with tf.device("/job:worker/task:0"):
+        x = tf.placeholder(tf.float32, [None])
+        total = tf.reduce_sum(v * x)
+    threads: list[str] = []
+    run = ClusterRunner.run
+
+    def noted(self: ClusterRunner, *args: Any) -> Any:
+        if "worker" in self.device.name:
+            threads.append(threading.current_thread().name)
+        return run(self, *args)
+
+    here = threading.current_thread().name
+    reading = {here, "flowmesh-direct-read"}
+    with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        session.run(v.initializer)
+        monkeypatch.setattr(ClusterRunner, "run", noted)
+        feed = {x: np.full(300_000, 2.0, np.float32)}
+        assert session.run(total, feed) == 600_000
+        assert not reading & set(threads)
+        for _ in range(5):
+            session.run(total, feed)
+        threads.clear()
+        for _ in range(10):
+            session.run(total, feed)
+        assert set(threads) <= reading
+        assert here in threads
+        threads.clear()
+        assert session.run(total, {x: np.ones(1, np.float32)}) == 300_000  # another shape
+        assert not reading & set(threads)
+
+
 def test_frames_of_one_arrival_leave_with_one_call(
     graph: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,8 @@ class ClusterRunner:
         """Of the programs: the one that was compiled last."""
         self._warm: WarmCluster | None = None
         """Of the programs: the one that ran last, bound to its variables."""
+        self._warm_work: int | None = None
+        """What a run of that one costs, where it was measured."""
         self._shaped: dict[Any, tuple[ShapedCluster, _Entry]] = {}
         """What NumPy runs the short way, by the shapes of the inputs."""
         self._usual: tuple[ShapedCluster, _Entry] | None = None
@@ -138,12 +140,16 @@ class ClusterRunner:
             return self
         return ClusterRunner(self.program, self.device, *self._how, self.label)
 
-    def may_take_long(self, slots: Sequence[Any], inputs: Sequence[int]) -> bool:
-        """Whether a run with the inputs in these slots may take long although its work seems small: it may be compiled first, or the
-        sizes of its values be known only now."""
-        if not self.program.fixed and (
-            sum(getattr(slots[i], "nbytes", 0) for i in inputs) > _LIGHT_BYTES
-            or (self.program.grows and self._asks_for_much(slots, inputs))
+    def may_take_long(self, slots: Sequence[Any], inputs: Sequence[int], limit: int) -> bool:
+        """Whether a run with the inputs in these slots may take more than the work `limit` although its work seems small: it may be
+        compiled first, or the sizes of its values be known only now."""
+        if (
+            not self.program.fixed
+            and (
+                sum(getattr(slots[i], "nbytes", 0) for i in inputs) > _LIGHT_BYTES
+                or (self.program.grows and self._asks_for_much(slots, inputs))
+            )
+            and not self._known_work([slots[i] for i in inputs]) < limit
         ):
             return not cost.moves_nothing(self.program.ops)
         if self._settled or self._warm is not None:
@@ -152,6 +158,15 @@ class ClusterRunner:
         if usual is not None:
             return usual[1].runs + 1 >= usual[1].limit
         return self.program.xla_only or self.work >= cost.MINIMUM_FOR_XLA
+
+    def _known_work(self, values: Sequence[Any]) -> int:
+        """The work of a run with inputs of these shapes, if that is how it ran the last time; else a great deal."""
+        warm, usual = self._warm, self._usual
+        if warm is not None:
+            work = self._warm_work if warm.fits(values) else None
+        else:
+            work = usual[1].work if usual is not None and usual[0].fits(values) else None
+        return sys.maxsize if work is None else work
 
     def _asks_for_much(self, slots: Sequence[Any], inputs: Sequence[int]) -> bool:
         """Whether values that may say how large an output is have a large product."""
@@ -282,6 +297,7 @@ class ClusterRunner:
                 entry.warm = WarmCluster(
                     self.program, entry.compiled, registers, held, states, locks
                 )
+            self._warm_work = entry.work
             self._warm = entry.warm
         return outputs
 

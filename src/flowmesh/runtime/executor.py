@@ -405,7 +405,8 @@ class _Run:
             return True
         if at_home:
             return False
-        return runner.may_take_long(self._slots, executable.schedule.tasks[number].inputs)
+        inputs = executable.schedule.tasks[number].inputs
+        return runner.may_take_long(self._slots, inputs, HEAVY)
 
     def _hand_over(self, numbers: Sequence[int]) -> None:
         for number in numbers:

@@ -84,7 +84,9 @@ class _Unit:
     def takes_long(self, slots: Sequence[Any]) -> bool:
         """Whether a thread that merely delivered a value leaves it to another one."""
         runner = self.runner
-        return bool(self.slow or runner.work >= _LONG or runner.may_take_long(slots, self.inputs))
+        return bool(
+            self.slow or runner.work >= _LONG or runner.may_take_long(slots, self.inputs, _LONG)
+        )
 
 
 class StagedPlan:

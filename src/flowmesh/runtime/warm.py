@@ -112,6 +112,15 @@ class WarmCluster:
             results[0].block_until_ready()
         return [results[where] if traced else where for traced, where in self._outputs]
 
+    def fits(self, inputs: Sequence[Any]) -> bool:
+        """Whether the arrays among the inputs have the shapes, and the static ones the values, of the earlier run."""
+        return all(
+            getattr(inputs[i], "shape", None) == shape for i, shape, _ in self._arrays
+        ) and all(
+            type(inputs[i]) is np.ndarray and inputs[i].tobytes() == data
+            for i, _, data in self._statics
+        )
+
     def _gather(self, inputs: Sequence[Any]) -> list[Any] | None:
         for i, variable in self._handles:
             if inputs[i] is not variable:

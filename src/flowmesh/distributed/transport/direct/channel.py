@@ -31,6 +31,8 @@ _CORKED = 64 << 10
 """Bytes from which on a reading thread does not keep frames back."""
 _LARGE = 64 << 20
 """Bytes that take so long to copy that a reading thread does not do it."""
+_HELD_BACK = 8 << 20
+"""Bytes of the other side's segments that may wait for a frame to go with."""
 _FDS = 16
 _SEGMENT = struct.Struct("<IQ")
 _NOWAIT = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
@@ -75,6 +77,8 @@ class Channel:
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
         self._received = self._sent = 0
+        self.latest = 0
+        """The kind of the message that was read last."""
         self.is_limited = False
         """Whether tensors over the process's limit are refused, other than in replies."""
         if not self._unix:
@@ -284,6 +288,7 @@ class Channel:
         if size > limit or head_size > size:
             raise frames.MalformedError(f"a frame of {size} bytes with a head of {head_size}")
         self._start += header.size
+        self.latest = kind
         if size <= self._end - self._start:
             meta = bytes(self._view[self._start : self._start + size])
             self._start += size
@@ -418,9 +423,11 @@ class Channel:
             return True
         return False
 
-    def give_back(self) -> None:
-        """Returns segments that are no longer used here."""
-        if self._mappings.returned:
+    def give_back(self, answers: bool) -> None:
+        """Returns segments that are no longer used here. `answers` tells that a frame will follow soon: with that they go,
+        unless they are large, for a message of their own would wake the other side."""
+        returned = self._mappings.returned
+        if returned and not (answers and self._mappings.size_of(tuple(returned)) <= _HELD_BACK):
             self._enqueue([(self._free_frame(), None)])
 
     # -- the end -----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from flowmesh.distributed.transport.direct.channel import Channel
+from flowmesh.distributed.transport.direct.spinning import Spinner
 
 HELP = 0.05
 """Seconds for which a waiting thread reads by itself."""
@@ -68,6 +69,7 @@ class Turn:
         self._seen = 0
         self._resume = threading.Event()
         self._poll: Any = None
+        self._spinner: Spinner | None = None
         self._contended = 0.0
 
     def step_aside(self) -> None:
@@ -83,11 +85,12 @@ class Turn:
         self._seen = self._taken
         if not channel.can_poll or channel.has_more:
             return True
-        poll = self._poll
-        if poll is None:
-            poll = self._poll = select.poll()
-            poll.register(channel.fileno(), select.POLLIN)
-        poll.poll()
+        spinner = self._spinner
+        if spinner is None:
+            self._poll = select.poll()
+            self._poll.register(channel.fileno(), select.POLLIN)
+            spinner = self._spinner = Spinner(self._poll)
+        spinner.wait(channel.latest)
         return not self._helped
 
     def is_due(self) -> bool:
@@ -144,13 +147,14 @@ class _Helper:
 
     def __init__(self, links: Sequence[Readable], waker: Waker) -> None:
         self._links = links
-        self._poll = select.poll()
-        self._poll.register(waker.fd, select.POLLIN)
+        poll = select.poll()
+        poll.register(waker.fd, select.POLLIN)
+        self._spinner = Spinner(poll)
         self._by_number: dict[int, Readable] = {}
         for link in links:
             number = link.channel.fileno()
             self._by_number[number] = link
-            self._poll.register(number, select.POLLIN)
+            poll.register(number, select.POLLIN)
 
     def run(self, over: Callable[[], bool], seconds: float) -> None:
         """Reads until `over()`, or for so long; all turns are held."""
@@ -158,6 +162,7 @@ class _Helper:
             if link.channel.has_more:
                 _read_all(link, over)
         end = 0.0
+        latest = 0
         while not over():
             now = time.monotonic()
             if not end:
@@ -165,12 +170,13 @@ class _Helper:
             if now >= end:
                 return
             awake = False
-            for number, _ in self._poll.poll((end - now) * 1000):
+            for number, _ in self._spinner.wait(latest, (end - now) * 1000):
                 found = self._by_number.get(number)
                 if found is None:
                     awake = True
                     continue
                 _read_all(found, over)
+                latest = found.channel.latest
                 if found.ended:
                     return
             if awake:

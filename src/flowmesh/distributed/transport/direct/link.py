@@ -22,6 +22,8 @@ from flowmesh.distributed.transport.direct import channel as channels, frames
 from flowmesh.distributed.transport.direct.channel import Channel, Message
 from flowmesh.distributed.transport.direct.frames import Encoded, Form, Kind
 from flowmesh.distributed.transport.direct.helping import Turn, Waker, help_out, thread_waker
+from flowmesh.distributed.transport.direct.segments import THRESHOLD
+from flowmesh.distributed.transport.direct.spinning import arrived
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +32,8 @@ WINDOW = 64 << 20
 _OVERHEAD = 256
 _TOGETHER = 64 << 10
 """Bytes up to which tensors are pushed in one message."""
+_COPIED = 6
+"""As many binary digits less counts towards that what goes through shared memory: 4 MB in one message."""
 _MAX_PACKED = 4096
 _PUSH = struct.Struct("<q")
 """The step; the rendezvous keys follow, each with a tensor."""
@@ -240,15 +244,19 @@ class Link:
         """
         keys: list[str] = []
         group: list[Encoded] = []
-        size = 0
+        size = weight = 0
         for key, value, is_dead in transfers:
             encoded = frames.encode(None if is_dead else value)
-            if group and size + encoded.size > _TOGETHER:
+            added = encoded.size
+            if added >= THRESHOLD and self.channel.shared_memory:
+                added >>= _COPIED  # the message is small, but waits until all is copied
+            if group and weight + added > _TOGETHER:
                 self._push(step_id, keys, group, size)
-                keys, group, size = [], [], 0
+                keys, group, size, weight = [], [], 0, 0
             keys.append(key)
             group.append(encoded)
             size += encoded.size + _OVERHEAD
+            weight += added + _OVERHEAD
         self._push(step_id, keys, group, size)
 
     def _push(self, step_id: int, keys: list[str], group: list[Encoded], size: int) -> None:
@@ -339,12 +347,13 @@ class Link:
             message = channel.read_message()
             if message is None:
                 return
+            arrived()
             channels.cork()
             try:
                 if not channel.handle_own(message):
                     self._handle(message)
                 del message
-                channel.give_back()
+                channel.give_back(bool(self.serving))
             finally:
                 channels.uncork()
             over = False

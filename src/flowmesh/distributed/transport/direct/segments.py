@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,11 @@ class Mappings:
         memory = Received((size,), np.uint8, region)
         weakref.finalize(memory, self.returned.append, number).atexit = False
         return memory
+
+    def size_of(self, numbers: Sequence[int]) -> int:
+        """The bytes of these segments together."""
+        regions = self._regions
+        return sum(len(regions[n]) for n in numbers if n in regions)
 
     def forget(self, number: int) -> None:
         """Drops the mapping, as soon as nobody uses it."""
