@@ -36,11 +36,16 @@ def _queues_behind(ops: Iterable[Any]) -> set[str]:
     return found
 
 
+def waited_for(session: Any, ops: Iterable[Any]) -> list[str]:
+    """The names of the queues that `ops` take from and whose runners have not been started."""
+    idle = {runner.name for runner in _idle(session)}
+    return sorted(idle & _queues_behind(ops)) if idle else []
+
+
 @contextlib.contextmanager
 def watched(session: Any, ops: Iterable[Any]) -> Iterator[None]:
     """Logs a warning when what is run inside still waits after `WAITS_SECS` and needs a queue with an idle runner."""
-    idle = {runner.name for runner in _idle(session)}
-    names = sorted(idle & _queues_behind(ops)) if idle else []
+    names = waited_for(session, ops)
     if not names:
         yield
         return

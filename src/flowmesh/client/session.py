@@ -220,11 +220,19 @@ class BaseSession:
     def _remember(self, key: Any, feeds: list[Any], mapper: FetchMapper) -> None:
         if len(self._warm) >= _MAX_CACHED_MAPPERS:
             self._warm.clear()
-        step = warm_step(
-            self._master, self._handle, feeds, mapper.fetches, mapper.targets, mapper.rebuild
-        )
+        step = self._new_warm_step(feeds, mapper.fetches, mapper)
         if step is not None:
             self._warm[key] = step
+
+    def _new_warm_step(
+        self, feeds: Sequence[Any], fetches: Sequence[Any], mapper: FetchMapper
+    ) -> WarmStep | None:
+        """A warm step for what was just run, unless its waiting has to be watched."""
+        if self._graph._collections.get(GraphKeys.QUEUE_RUNNERS) and idle_runners.waited_for(
+            self, [*(t.op for t in fetches), *mapper.targets]
+        ):
+            return None
+        return warm_step(self._master, self._handle, feeds, fetches, mapper.targets, mapper.rebuild)
 
     def _mapper(self, fetches: Any) -> FetchMapper:
         key = _cache_key(fetches)
@@ -356,9 +364,7 @@ class BaseSession:
             wanted = [t for t in mapper.fetches if t not in feeds]
             values = self._run_step(feeds, wanted, mapper.targets, options, metadata)
             if options is None and metadata is None and len(feeds) == len(tensors):
-                warm = warm_step(
-                    self._master, self._handle, tensors, wanted, mapper.targets, mapper.rebuild
-                )
+                warm = self._new_warm_step(tensors, wanted, mapper)
             by_tensor = {**feeds, **dict(zip(wanted, values))}
             ordered = [by_tensor[t] for t in mapper.fetches]
             del values, by_tensor

@@ -1,7 +1,7 @@
 """Steps that the client runs in its own thread, past the machinery of steps.
 
 A plan of one part whose worker is in this process, and in which nothing can wait, needs no step of its own: `InlineStep.run` is
-one function call away from the kernels. A session that ends waits for such steps as for all others.
+one function call away from the kernels. Where host ops may have to wait, `HostedStep.run` waits in the client's thread. A session that ends waits for such steps as for all others.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flowmesh.core.cancellation import CancellationManager
+from flowmesh.runtime.hosted import HostedRun
 from flowmesh.runtime.inline import InlineRun
 from flowmesh.runtime.many_records import ManyRecords
 
@@ -64,6 +65,26 @@ class InlineStep:
             steps.running.pop()
             if steps.refused or steps.session.cancelled:
                 steps.ended()
+
+
+class HostedStep:
+    """One signature whose steps may wait, in the thread of the client. Thread-safe."""
+
+    def __init__(self, steps: InlineSteps, run: HostedRun, version: int) -> None:
+        """`version` is that of the graph for which the step was planned."""
+        self.version = version
+        self._steps = steps
+        self._run = run
+
+    def run(self, values: Sequence[Any]) -> list[Any] | None:
+        """The fetches for feed values in their order; None, with nothing done, when the step must go the usual way."""
+        if self._run.is_parallel():
+            return None
+        steps = self._steps
+        try:
+            return self._run.run(values, steps.session) if steps.enter() else None
+        finally:
+            steps.leave()
 
 
 class RepeatedStep:

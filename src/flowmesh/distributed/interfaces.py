@@ -131,7 +131,8 @@ class WorkerInterface(ABC):
     def inline_run(
         self, session_handle: str, graph_handle: str, feeds: Sequence[str], fetches: Sequence[str]
     ) -> Any:
-        """An `InlineRun` of a registered graph that never has to wait, for a worker in this process; else None."""
+        """An `InlineRun` of a registered graph that never has to wait, or a `HostedRun` of one that can wait in the caller's thread, for a
+        worker in this process; else None."""
         return None
 
     def many_records(self, session_handle: str, graph_handle: str) -> Any:
@@ -248,7 +249,7 @@ class MasterInterface(ABC):
     def inline_step(
         self, handle: str, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str]
     ) -> Any:
-        """An `InlineStep` that does what `run_step` does, where that is possible; else None."""
+        """An `InlineStep` or `HostedStep` that does what `run_step` does, where that is possible; else None."""
         return None
 
     def repeated_step(self, handle: str, target: str) -> Any:

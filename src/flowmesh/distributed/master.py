@@ -12,7 +12,7 @@ from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure, futures
 from flowmesh.distributed.discovery import contact, patience_of
 from flowmesh.distributed.fanned_step import WarmFannedStep
-from flowmesh.distributed.inline_step import InlineStep, RepeatedStep
+from flowmesh.distributed.inline_step import HostedStep, InlineStep, RepeatedStep
 from flowmesh.distributed.interfaces import (
     NEVER,
     DeviceAttributes,
@@ -209,7 +209,7 @@ class Master(MasterInterface):
 
     def inline_step(
         self, handle: str, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str]
-    ) -> InlineStep | WarmFannedStep | None:
+    ) -> InlineStep | HostedStep | WarmFannedStep | None:
         return self.session(handle).inline_step(feeds, fetches, targets)
 
     def repeated_step(self, handle: str, target: str) -> RepeatedStep | None:

@@ -16,7 +16,7 @@ from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure, futures, plan
 from flowmesh.distributed.fanned_step import FannedStep, WarmFannedStep
-from flowmesh.distributed.inline_step import InlineStep, InlineSteps, RepeatedStep
+from flowmesh.distributed.inline_step import HostedStep, InlineStep, InlineSteps, RepeatedStep
 from flowmesh.distributed.interfaces import (
     DeviceAttributes,
     RunGraphCall,
@@ -36,6 +36,7 @@ from flowmesh.passes.place import device_mapping, place
 from flowmesh.passes.prune import prune, topological_order
 from flowmesh.passes.simplify import simplify
 from flowmesh.proto import config_pb2
+from flowmesh.runtime.hosted import HostedRun
 
 _MAX_PLANS = 4096
 _CLOSE_SECONDS = 5.0
@@ -165,7 +166,7 @@ class MasterSession:
 
     def inline_step(
         self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str]
-    ) -> InlineStep | WarmFannedStep | None:
+    ) -> InlineStep | HostedStep | WarmFannedStep | None:
         """See `MasterInterface.inline_step`."""
         deadline = self._deadline(None)
         prepared = self._plan((tuple(feeds), tuple(fetches), tuple(targets)), deadline)
@@ -175,6 +176,10 @@ class MasterSession:
             return None
         (part,) = prepared.parts
         run = part.worker.inline_run(self.handle, part.handle, feeds, fetches)
+        if isinstance(run, HostedRun):
+            # A time limit for what may wait is kept by the usual way.
+            limited = deadline.at is not None
+            return None if limited else HostedStep(self._inline, run, prepared.version)
         return None if run is None else InlineStep(self._inline, run, prepared.version)
 
     def repeated_step(self, target: str) -> RepeatedStep | None:

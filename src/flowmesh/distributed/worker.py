@@ -34,6 +34,7 @@ from flowmesh.graph import serde
 from flowmesh.graph.graph import Graph
 from flowmesh.resources.manager import DEFAULT_CONTAINER, ResourceManager
 from flowmesh.runtime.heap import Trimmer
+from flowmesh.runtime.hosted import HostedRun, is_hosted
 from flowmesh.runtime.inline import InlineRun, is_inline
 from flowmesh.runtime.many_records import ManyRecords, many_records
 from flowmesh.runtime.staged import Transfer
@@ -306,11 +307,13 @@ class Worker(WorkerInterface):
 
     def inline_run(
         self, session_handle: str, graph_handle: str, feeds: Sequence[str], fetches: Sequence[str]
-    ) -> InlineRun | None:
+    ) -> InlineRun | HostedRun | None:
         executable = self._session(session_handle).graph(graph_handle).executable(False)
-        if not is_inline(executable, feeds, fetches):
-            return None
-        return InlineRun(executable, feeds, fetches)
+        if is_inline(executable, feeds, fetches):
+            return InlineRun(executable, feeds, fetches)
+        if is_hosted(executable, feeds, fetches):
+            return HostedRun(executable, feeds, fetches, self._running, self._staged_over)
+        return None
 
     def many_records(self, session_handle: str, graph_handle: str) -> ManyRecords | None:
         return many_records(self._session(session_handle).graph(graph_handle).executable(False))

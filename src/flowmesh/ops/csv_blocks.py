@@ -127,12 +127,15 @@ class CsvBlock:
             if value is None:
                 return False
             values[at] = value
+        singles = None
+        if any(self._types[i] == float32 for i in columns):
+            singles = to_single(values, text_of)
         for number, i in enumerate(columns):
             dtype, first = self._types[i], number * rows
-            column = values[first : first + rows]
-            if dtype == float32:
-                found[i] = to_single(column, lambda at, first=first: text_of(first + at))  # type: ignore[misc]
+            if dtype == float32 and singles is not None:
+                found[i] = singles[first : first + rows]
                 continue
+            column = values[first : first + rows]
             if dtype.is_integer and not dtype.min <= column.min() <= column.max() <= dtype.max:
                 return False
             found[i] = column.astype(dtype.as_numpy_dtype, copy=False)

@@ -111,7 +111,9 @@ class DecodeCSV(OpDef):
         delimiter = self.attrs["field_delim"]
         if len(delimiter) != 1:
             raise invalid("field_delim should be only 1 char")
-        flat = [as_bytes(line) for line in lines.reshape(-1).tolist()]
+        flat = lines.reshape(-1).tolist()
+        if set(map(type, flat)) - {bytes}:
+            flat = [as_bytes(line) for line in flat]
         columns = self._plain(flat, record_defaults)
         if columns is None:
             columns = self._careful(flat, record_defaults)
@@ -120,7 +122,7 @@ class DecodeCSV(OpDef):
             if dtype == string:
                 outputs.append(strings(values, lines.shape))
             else:
-                outputs.append(np.array(values, dtype.as_numpy_dtype).reshape(lines.shape))
+                outputs.append(np.asarray(values, dtype.as_numpy_dtype).reshape(lines.shape))
         return (outputs,)
 
     def _plain(self, lines: list[bytes], record_defaults: Any) -> list[Any] | None:

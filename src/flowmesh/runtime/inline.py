@@ -45,12 +45,12 @@ class InlineRun:
             if name in schedule.arguments
         ]
         self._units = [
-            (executable.clusters[t.index], t.inputs, _wanted(t.outputs), t.op)
+            (executable.clusters[t.index], t.inputs, wanted(t.outputs), t.op)
             for t in in_order(schedule)
         ]
         by_name = {name: (slot, op) for name, slot, op in schedule.results}
         self._results = [by_name[name] for name in fetches]
-        self._plain = not any(_is_ref(op) for _, op in self._results)
+        self._plain = not any(is_ref(op) for _, op in self._results)
         self._slots = [slot for slot, _ in self._results]
 
     def is_parallel(self) -> bool:
@@ -78,7 +78,7 @@ class InlineRun:
                 slots[slot] = results[at]
         if self._plain:
             return [slots[i] for i in self._slots]
-        return [_read(slots[slot], op) for slot, op in self._results]
+        return [read_result(slots[slot], op) for slot, op in self._results]
 
     def _bind(self) -> None:
         """Looks the variables up; they stay the same until a resource is removed."""
@@ -93,11 +93,16 @@ class InlineRun:
 def is_inline(executable: Executable, feeds: Sequence[str], fetches: Sequence[str]) -> bool:
     """Whether a run of the executable with these feeds and fetches never has to wait for anything."""
     schedule = executable.schedule
-    given = set(feeds)
+    return all(task.kind in _CLUSTERS for task in schedule.tasks) and is_complete(
+        schedule, feeds, fetches
+    )
+
+
+def is_complete(schedule: Schedule, feeds: Sequence[str], fetches: Sequence[str]) -> bool:
+    """Whether a run with these feeds and fetches has no branches, is fed at once and fetched at once."""
     return (
         not schedule.may_die
-        and all(task.kind in _CLUSTERS for task in schedule.tasks)
-        and given.issuperset(schedule.arguments)
+        and set(feeds).issuperset(schedule.arguments)
         and {name for name, _, _ in schedule.results}.issuperset(fetches)
         and not schedule.feed_keys
         and not schedule.fetch_keys
@@ -121,15 +126,17 @@ def in_order(schedule: Schedule) -> list[Any]:
     return order
 
 
-def _wanted(outputs: Sequence[int]) -> list[tuple[int, int]]:
+def wanted(outputs: Sequence[int]) -> list[tuple[int, int]]:
+    """The slot and the number of each output that somebody uses."""
     return [(slot, at) for at, slot in enumerate(outputs) if slot >= 0]
 
 
-def _is_ref(op: Operation) -> bool:
+def is_ref(op: Operation) -> bool:
+    """Whether the op gives a ref."""
     return any(t.dtype._is_ref_dtype for t in op.outputs)
 
 
-def _read(value: Any, op: Operation) -> Any:
+def read_result(value: Any, op: Operation) -> Any:
     """A result; refs are read only now, after all updates of the step."""
     if isinstance(value, Variable):
         try:
