@@ -72,7 +72,7 @@ def made():
 
 
 def test_a_step_that_waits_goes_on_with_what_comes(made, runs):
-    session, queue, number, put, take = made
+    session, _queue, number, put, take = made
     end = in_thread(lambda: [session.run(take), session.run(take)])
     until_somebody_waits(session)
     session.run(put, {number: 5})
@@ -82,7 +82,7 @@ def test_a_step_that_waits_goes_on_with_what_comes(made, runs):
 
 
 def test_a_closed_session_ends_a_step_that_waits(made, runs):
-    session, queue, _, _, take = made
+    session, _queue, _, _, take = made
     end = in_thread(lambda: session.run(take))
     until_somebody_waits(session)
     session.close()
