@@ -11,7 +11,7 @@ from flowmesh.core.dtypes import FLOATS, INDEX, int32
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
-from flowmesh.ops import nn_conv_pointwise as pointwise, windows
+from flowmesh.ops import nn_conv_pointwise as pointwise, nn_conv_strided as strided, windows
 from flowmesh.ops.building import shape_of
 from flowmesh.ops.shape_rules import same_size, with_rank
 from flowmesh.ops.target import on_cpu
@@ -84,6 +84,18 @@ class _Convolution(OpDef, abstract=True):
         if not pointwise.is_pointwise(kernel, shape[layout.index("C")], pads, layout):
             return None
         return windows.pick(attrs["strides"], axes)
+
+    def _is_strided(self, shape: Sequence[int], kernel: Sequence[int]) -> bool:
+        """Whether the gradient by an input of this shape is better put together from convolutions without strides."""
+        attrs, axes = self.attrs, self._axes()
+        strides, dilations = (windows.pick(attrs[n], axes) for n in ("strides", "dilations"))
+        layout = attrs["data_format"].decode()
+        return (
+            on_cpu()
+            and not self.depthwise
+            and kernel[-2] == shape[layout.index("C")]
+            and strided.suits(layout, strides, dilations, kernel)
+        )
 
     def _explicit(self) -> windows.Pads | None:
         if self.attrs["padding"] != b"EXPLICIT":
@@ -188,6 +200,16 @@ class _BackpropInput(_Convolution, abstract=True):
         strides = self.pointwise_strides(dims, kernel.shape)
         if strides is not None:
             return pointwise.by_input(dims, kernel, grad, strides)
+        if self._is_strided(dims, kernel.shape):
+            attrs = self.attrs
+            return strided.by_input(
+                dims,
+                kernel,
+                grad,
+                windows.pick(attrs["strides"], self._axes()),
+                self._pads(dims, kernel.shape[:-2]),
+                attrs["data_format"].decode(),
+            )
         like = jax.ShapeDtypeStruct(tuple(dims), grad.dtype)
         return jax.linear_transpose(lambda x: self.forward(x, kernel), like)(grad)[0]
 

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+_LONG = 512
+"""From so many places of an image on the gradient by the filter is a sum of matrix products, one for each image."""
+
 
 def is_pointwise(
     kernel: Sequence[int], channels: int, pads: Sequence[tuple[int, int]], layout: str
@@ -50,7 +53,13 @@ def by_filter(x: Any, shape: Sequence[int], grad: Any, strides: Sequence[int]) -
     from jax import lax
 
     x = _strided(x, strides)
-    rows, columns = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
+    images, channels = x.shape[0], x.shape[-1]
+    if images * channels and x.size >= _LONG * images * channels:
+        # a sum over so many places is done faster image by image
+        rows, columns = (v.reshape(images, -1, v.shape[-1]) for v in (x, grad))
+        total = lax.dot_general(rows, columns, (((1,), (1,)), ((0,), (0,)))).sum(0)
+        return total.reshape(tuple(shape))
+    rows, columns = (v.reshape(-1, v.shape[-1]) for v in (x, grad))
     return lax.dot_general(rows, columns, (((0,), (0,)), ((), ()))).reshape(tuple(shape))
 
 

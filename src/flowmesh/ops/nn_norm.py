@@ -11,6 +11,7 @@ from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph import shape_functions
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
+from flowmesh.ops.column_sums import column_sums
 from flowmesh.ops.shape_rules import same_size, with_rank
 
 _LAYOUTS = (b"NHWC", b"NCHW")
@@ -24,12 +25,14 @@ class _Norm(OpDef, abstract=True):
     def _channel(self) -> int:
         return 1 if self.attrs["data_format"] == b"NCHW" else 3
 
-    def _across(self, x: Any) -> tuple[tuple[int, ...], Any]:
-        """The axes of one channel's elements, and how to lay a per-channel vector along the channel axis."""
-        channel = self._channel()
-        axes = tuple(i for i in range(4) if i != channel)
-        shape = tuple(-1 if i == channel else 1 for i in range(4))
-        return axes, lambda vector: vector.reshape(shape)
+    def _along(self, x: Any) -> Any:
+        """How to lay a per-channel vector along the channel axis."""
+        shape = tuple(-1 if i == self._channel() else 1 for i in range(4))
+        return lambda vector: vector.reshape(shape)
+
+    def _sums(self, xp: Any, x: Any) -> Any:
+        """The sum of each channel's elements."""
+        return column_sums(xp, x) if self._channel() == 3 else xp.sum(x, axis=(0, 2, 3))
 
     def _channels(
         self, x: TensorShape, vectors: list[TensorShape]
@@ -57,13 +60,13 @@ class _BatchNorm(_Norm, abstract=True):
 
     def compute(self, xp: Any, *inputs: Any) -> Any:
         x, scale, offset, mean, variance = inputs
-        axes, along = self._across(x)
+        along = self._along(x)
         wide = x.astype(xp.float32)
         reported = variance
         if self.attrs["is_training"]:
-            mean = xp.mean(wide, axis=axes)
-            variance = xp.mean(xp.square(wide - along(mean)), axis=axes)
             count = x.size // x.shape[self._channel()]
+            mean = self._sums(xp, wide) / np.float32(count)
+            variance = self._sums(xp, xp.square(wide - along(mean))) / np.float32(count)
             reported = variance * np.float32(count / max(count - 1, 1))
         inverse = 1 / xp.sqrt(variance + np.float32(self.attrs["epsilon"]))
         y = (wide - along(mean)) * along(inverse * scale) + along(offset)
@@ -158,12 +161,12 @@ class _BatchNormGrad(_Norm, abstract=True):
 
     def compute(self, xp: Any, *inputs: Any) -> Any:
         grad, x, scale, mean, variance = inputs[:5]
-        axes, along = self._across(x)
+        along = self._along(x)
         g, wide = grad.astype(xp.float32), x.astype(xp.float32)
         inverse = 1 / xp.sqrt(variance + np.float32(self.attrs["epsilon"]))
         normal = (wide - along(mean)) * along(inverse)
-        by_offset = xp.sum(g, axis=axes)
-        by_scale = xp.sum(g * normal, axis=axes)
+        by_offset = self._sums(xp, g)
+        by_scale = self._sums(xp, g * normal)
         inner = g
         if self.attrs["is_training"]:
             count = np.float32(x.size // x.shape[self._channel()])

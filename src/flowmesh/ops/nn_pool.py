@@ -13,9 +13,10 @@ from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
-from flowmesh.ops import windows
+from flowmesh.ops import window_slices, windows
 from flowmesh.ops.building import filled, name_scope, shape_of
 from flowmesh.ops.shape_rules import merge, with_rank
+from flowmesh.ops.target import on_cpu
 
 _PADDINGS = (b"SAME", b"VALID")
 _LAYOUTS = (b"NHWC", b"NCHW")
@@ -55,7 +56,10 @@ class _Pool(OpDef, abstract=True):
         """The largest element of each window."""
         from jax import lax
 
-        return lax.reduce_window(x, _lowest(x.dtype), lax.max, **self._geometry(x.shape))
+        geometry = self._geometry(x.shape)
+        if _by_slices(geometry):
+            return window_slices.reduce(x, _lowest(x.dtype), lax.max, **geometry)
+        return lax.reduce_window(x, _lowest(x.dtype), lax.max, **geometry)
 
     def average(self, xp: Any, x: Any) -> Any:
         """The mean of each window; padding does not count."""
@@ -64,7 +68,10 @@ class _Pool(OpDef, abstract=True):
         wide = x.astype(xp.float32) if x.dtype.itemsize == 2 else x
         geometry = self._geometry(x.shape)
         zero = np.zeros((), wide.dtype)
-        total = lax.reduce_window(wide, zero, lax.add, **geometry)
+        if _by_slices(geometry):
+            total = window_slices.reduce(wide, zero, lax.add, **geometry)
+        else:
+            total = lax.reduce_window(wide, zero, lax.add, **geometry)
         counts = _window_counts(x.shape, geometry, self.attrs["padding"])
         return (total / xp.asarray(counts, wide.dtype)).astype(x.dtype)
 
@@ -80,6 +87,10 @@ class _Pool(OpDef, abstract=True):
         """The attrs that a gradient op takes over."""
         names = ("ksize", "strides", "padding", "data_format")
         return {name: self.attrs[name] for name in names if name in self.attrs}
+
+
+def _by_slices(geometry: dict[str, Any]) -> bool:
+    return on_cpu() and window_slices.suits(geometry["window_dimensions"])
 
 
 def _larger(a: tuple[Any, Any], b: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -153,6 +164,13 @@ class MaxPoolGrad(_Pool):
         import jax
 
         x, _, grad = inputs
+        geometry = self._geometry(x.shape)
+        if _by_slices(geometry):
+            lowest, largest = _lowest(x.dtype), self.max_pool(xp, x)
+            places = window_slices.first_largest(x, largest, lowest, **geometry)
+            zero = np.zeros((), grad.dtype)
+            parts = {place: xp.where(here, grad, zero) for place, here in places.items()}
+            return window_slices.spread(parts, x.shape, **geometry)
         if np.issubdtype(x.dtype, np.integer):
             return _scatter(xp, self.argmax(xp, x)[1], grad, x.shape)
         return jax.vjp(lambda v: self.max_pool(xp, v), x)[1](grad)[0]

@@ -323,8 +323,7 @@ class Program:
         self.size = len(registers)
         self.registers = registers
         self.implicit = [op for op in with_nested(ops) if op.definition.implicit_state]
-        if numbers is None:
-            numbers = {op: i for i, op in enumerate(self.implicit)}
+        numbers = {op: i for i, op in enumerate(self.implicit)} if numbers is None else numbers
         self.instructions = [_instruction(op, registers, numbers) for op in ops]
         self.may_die = any(op.type in SWITCHES for op in ops)
         """Whether it has branches, of which one is skipped."""
@@ -334,6 +333,7 @@ class Program:
         self.read_inputs, self.written_inputs = self._find_accesses()
         self.writes = bool(self.written_inputs)
         every = with_nested(ops)
+        self.op_types = frozenset(op.type for op in every)
         self.xla_only = any(op.definition.xla_only for op in every)
         self.static_work: int = sum(
             static_work(i.op) if i.loop is None else i.loop.static_work for i in self.instructions

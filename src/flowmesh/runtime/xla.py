@@ -22,6 +22,7 @@ from flowmesh.ops.target import tracing_for
 from flowmesh.passes import op_traits
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime import lanes
+from flowmesh.runtime.compile_options import options_for
 from flowmesh.runtime.device import Device, load_jax
 from flowmesh.runtime.guards import Guards
 from flowmesh.runtime.loop_trace import trace_loop
@@ -108,13 +109,20 @@ class CompiledProgram:
         first = len(self._large) + len(self.dynamic)
         self._trace_count = 0
         self._depth = 0
+        self.function: Any = self._jitted(first)
+
+    def _jitted(self, first: int) -> Any:
+        """The function to call; its arguments from `first` on are the variables that are read."""
         sharding = self._jax.sharding.SingleDeviceSharding(self.jax_device)
-        self.function: Any = self._jax.jit(
+        return self._jax.jit(
             self._traced,
             in_shardings=sharding,
             out_shardings=sharding,
             donate_argnums=tuple(
                 first + at for at, k in enumerate(self.read_cells) if k in self.donated
+            ),
+            compiler_options=options_for(
+                self._jax, self.jax_device.platform, self._program.op_types
             ),
         )
 
