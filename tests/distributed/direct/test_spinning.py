@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,11 @@ class World:
         self.looks = 0
         self.sleeps = 0
         self.on_look: Any = None
+
+        self.crowded = False
+
+    def is_there(self, now: float) -> bool:
+        return self.crowded
 
     def clock(self) -> float:
         self.now += self.tick
@@ -53,7 +59,7 @@ def world() -> World:
 
 @pytest.fixture
 def spinner(world: World) -> Spinner:
-    return Spinner(world, LIMIT, world.clock)
+    return Spinner(world, LIMIT, world.clock, world)  # type: ignore[arg-type]
 
 
 def test_what_comes_soon_is_found_without_sleeping(world: World, spinner: Spinner) -> None:
@@ -120,7 +126,7 @@ def test_a_thread_that_has_something_to_handle_ends_the_look(
 
 def test_one_thread_looks_at_a_time(world: World, spinner: Spinner) -> None:
     other = World()
-    second = Spinner(other, LIMIT, other.clock)
+    second = Spinner(other, LIMIT, other.clock, other)  # type: ignore[arg-type]
     seen = []
 
     def meanwhile() -> None:
@@ -135,16 +141,60 @@ def test_one_thread_looks_at_a_time(world: World, spinner: Spinner) -> None:
     assert (other.looks, other.sleeps) == (6, 0)
 
 
+def test_nobody_looks_while_others_want_the_cores(world: World, spinner: Spinner) -> None:
+    world.crowded = True
+    world.wait(spinner, 0)
+    assert (world.looks, world.sleeps) == (0, 1)
+    world.crowded = False
+    world.wait(spinner, 5)
+    assert (world.looks, world.sleeps) == (6, 0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "crowded"),
+    [
+        ((2, 3, 2, 2, 3, 2), (0, 0, 0, 0, 0, 0)),
+        ((3, 3, 3, 2, 2, 3), (0, 1, 1, 1, 0, 1)),
+        ((1, 9, 9, 0, 0, 0), (0, 0, 1, 0, 0, 0)),
+    ],
+)
+def test_a_crowd_is_more_than_a_moment(
+    wanted: tuple[int, ...], crowded: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = list(wanted)
+    monkeypatch.setattr(spinning, "_wanted", lambda: answers.pop(0))
+    monkeypatch.setattr(spinning, "_cores", lambda: 2)
+    crowd = spinning._Crowd()
+    found = []
+    for number in range(len(wanted)):
+        now = 1 + number * 0.0051
+        found.append(crowd.is_there(now))
+        assert crowd.is_there(now + 0.004) == found[-1]  # not asked again so soon
+    assert found == [bool(c) for c in crowded]
+
+
+def test_how_many_threads_want_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = tmp_path / "loadavg"
+    monkeypatch.setattr(spinning, "_LOAD", str(load))
+    assert spinning._wanted() == 0
+    load.write_text("0.20 0.18 0.12 3/80 11206\n")
+    assert spinning._wanted() == 3
+    load.write_text("who knows\n")
+    assert spinning._wanted() == 0
+
+
 @pytest.fixture
 def fresh() -> Iterator[None]:
-    spinning._allowed.cache_clear()
+    for known in (spinning._allowed, spinning._cores):
+        known.cache_clear()
     yield
-    spinning._allowed.cache_clear()
+    for known in (spinning._allowed, spinning._cores):
+        known.cache_clear()
 
 
 @pytest.mark.parametrize(
     ("given", "cores", "seconds"),
-    [("", 2, 150e-6), ("", 1, 0), ("0", 8, 0), ("40", 8, 40e-6), ("-1", 8, 0), ("soon", 2, 150e-6)],
+    [("", 2, 200e-6), ("", 1, 0), ("0", 8, 0), ("40", 8, 40e-6), ("-1", 8, 0), ("soon", 2, 200e-6)],
 )
 @pytest.mark.usefixtures("fresh")
 def test_how_long_a_process_may_look(
