@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import flowmesh as tf
+from flowmesh.runtime.guards import Guards
 from flowmesh.runtime.xla import statistics
 
 
@@ -51,6 +52,26 @@ CASES: dict[str, tuple[Build, list[int], list[int], str]] = {
         [0, 2],
         [1, 7],
         r"indices\[1,0\] = 7 is not in \[0, 3\)",
+    ),
+    "joined": (
+        lambda i: tf.gather(tf.constant(PARAMS), tf.concat([i[:, None], tf.reshape(i, [2, 1])], 1)),
+        [0, 2],
+        [1, 7],
+        r"indices\[1,0\] = 7 is not in \[0, 3\)",
+    ),
+    "joined twice": (
+        lambda i: tf.gather(
+            tf.constant(PARAMS), tf.reshape(tf.concat([i, tf.identity(i)], 0), [2, 2])
+        ),
+        [0, 2],
+        [1, -1],
+        r"indices\[0,1\] = -1 is not in \[0, 3\)",
+    ),
+    "joined with a constant": (
+        lambda i: tf.gather(tf.constant(PARAMS), tf.concat([[1], i], 0)),
+        [0, 2],
+        [0, 3],
+        r"indices\[2\] = 3 is not in \[0, 3\)",
     ),
     "gather_nd": (
         lambda i: tf.gather_nd(tf.constant(PARAMS), tf.reshape(i, [1, 2])),
@@ -107,6 +128,32 @@ def test_wrong_values_raise_in_compiled_programs_as_in_numpy(name, computed):
                     run(wrong)
                 assert caught.value.op is not None
             run(right)
+
+
+def test_indices_that_are_joined_from_feeds_are_looked_at_before_the_run(monkeypatch):
+    """Nothing has to be waited for then; what is looked at twice is looked at once."""
+    programs = []
+    collect = Guards.collect
+
+    def spy(self: Guards, *args: Any) -> None:
+        collect(self, *args)
+        programs.append(self)
+
+    monkeypatch.setattr(Guards, "collect", spy)
+    with tf.Graph().as_default(), session_of("xla") as session:
+        ids, more = tf.placeholder(tf.int64, [2, 1]), tf.placeholder(tf.int64, [3])
+        v = variable()
+        rows = tf.gather(v, tf.concat([tf.reshape(ids, [-1]), more], 0))
+        step = tf.train.GradientDescentOptimizer(1.0).minimize(tf.reduce_sum(rows))
+        session.run(tf.global_variables_initializer())
+        programs.clear()
+        for _ in range(3):
+            session.run(step, {ids: [[0], [1]], more: [1, 1, 2]})
+            with pytest.raises(tf.errors.InvalidArgumentError, match=r"indices\[4\] = 5 is not in"):
+                session.run(step, {ids: [[0], [1]], more: [0, 1, 5]})
+        (guards,) = programs
+        assert not guards.waits and len(guards.outside) == 1
+        np.testing.assert_array_equal(session.run(v), PARAMS - 3 * np.array([[1], [3], [1]]))
 
 
 def test_a_wrong_feed_is_found_before_anything_changes():

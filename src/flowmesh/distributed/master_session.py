@@ -13,6 +13,7 @@ from typing import Any
 
 from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
+from flowmesh.core.collection import held_back
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure, futures, plan
 from flowmesh.distributed.fanned_step import FannedStep, WarmFannedStep
@@ -36,6 +37,7 @@ from flowmesh.passes.place import device_mapping, place
 from flowmesh.passes.prune import prune, topological_order
 from flowmesh.passes.simplify import simplify
 from flowmesh.proto import config_pb2
+from flowmesh.runtime import ahead
 from flowmesh.runtime.hosted import HostedRun
 
 _MAX_PLANS = 4096
@@ -318,7 +320,8 @@ class MasterSession:
         found = self._plans.get(key)
         if found is not None and found.version == self.graph.version:
             return found
-        with futures.held(self._plan_lock, deadline, "another step that registers its graph"):
+        waiting = "another step that registers its graph"
+        with futures.held(self._plan_lock, deadline, waiting), held_back():
             found = self._plans.get(key)
             version = self.graph.version
             if found is not None and found.version == version:
@@ -348,6 +351,7 @@ class MasterSession:
         deadline: Deadline,
         deferred: bool,
     ) -> Plan:
+        ahead.expect(self.graph)
         self.place_all()
         fed = set(elements.feeds)
         graphs = partition(

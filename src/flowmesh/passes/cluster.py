@@ -1,7 +1,8 @@
 """Clustering: the ops of one part as units that each run in one go.
 
 Rules
-  1. Compute ops on one device and under one condition are joined into clusters; so are NumPy-only ops.
+  1. Compute ops on one device and under one condition are joined into clusters; so are NumPy-only ops. All CPU devices of a task are the same
+     processor, and count as one here: a program that knows all of their work shares it out better than several that wait for each other.
      Everything else is a unit of its own.
   2. A cluster is convex: no path leaves it and comes back.
   3. Joining delays nothing that others may wait for. Receives and host ops may block; sends, host ops and writes of variables
@@ -17,6 +18,7 @@ variables without control inputs) and results are in no unit.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +29,7 @@ from flowmesh.passes.op_traits import Kind
 from flowmesh.passes.prune import topological_order
 
 _CLUSTERED = (Kind.COMPUTE, Kind.NUMPY)
+_LOGICAL_CPU = re.compile(r"CPU:\d+$", re.IGNORECASE)
 _CANDIDATES = 16
 _ALL = -1  # all bits set
 
@@ -37,6 +40,7 @@ class Unit:
 
     kind: Kind
     device: str
+    """That of the first op."""
     condition: Condition
     ops: list[Operation] = field(default_factory=list)
 
@@ -163,7 +167,7 @@ class _Clusterer:
         kind, device = self._kinds[op], op.device
         before = {self._of[p].index for p in self._preds[op]}
         if kind in _CLUSTERED:
-            key = (kind, device, self._conditions[op])
+            key = (kind, _LOGICAL_CPU.sub("CPU:*", device), self._conditions[op])
             states = self._open.setdefault(key, [])
             banned = self._banned(op)
             for state in self._candidates(states, before):

@@ -548,7 +548,7 @@ class ClusterRunner:
             until = start + (end - start) * done // total
             values = [produced[t] for t in op.outputs if t in produced]
             trace.record(
-                self.device.name,
+                op.device,
                 op.name,
                 f"{numpy_exec.label(op)} in {self.label}",
                 at,

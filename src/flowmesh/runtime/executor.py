@@ -178,15 +178,15 @@ class Executable:
         return run.future
 
     def _device(self, task: Task) -> Device:
-        device = self._devices.get(task.device)
-        if device is None:
-            raise errors.InvalidArgumentError(
-                None,
-                task.op,
-                f"Node {task.op.name} was placed on {task.device or 'no device'}, which is not a device of this task: "
-                + ", ".join(sorted(self._devices)),
-            )
-        return device
+        for op in task.ops:
+            if op.device not in self._devices:
+                raise errors.InvalidArgumentError(
+                    None,
+                    op,
+                    f"Node {op.name} was placed on {op.device or 'no device'}, which is not a device of this task: "
+                    + ", ".join(sorted(self._devices)),
+                )
+        return self._devices[task.device]
 
 
 def _shared_arguments(schedule: Schedule, clusters: Iterable[int]) -> set[int]:

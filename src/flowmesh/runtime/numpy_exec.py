@@ -49,7 +49,7 @@ def interpret(
         if trace is None and not measure and recorder is None:
             _fast(program, registers, implicit, calls.call)
         elif trace is not None:
-            program.evaluate(registers, implicit, _Timed(calls.call, trace, device.name), observe)
+            program.evaluate(registers, implicit, _Timed(calls.call, trace), observe)
         else:
             program.evaluate(registers, implicit, calls.call, observe)
     return total + calls.work
@@ -286,19 +286,17 @@ def _fetched(result: Any) -> Any:
 class _Timed:
     """Calls a kernel and records when it ran."""
 
-    def __init__(self, call: Any, trace: TraceCollector, device: str) -> None:
+    def __init__(self, call: Any, trace: TraceCollector) -> None:
         self._call = call
         self._trace = trace
-        self._device = device
 
     def __call__(self, instruction: Instruction, arguments: list[Any]) -> Any:
         start = self._trace.now()
         result = self._call(instruction, arguments)
         end = self._trace.now()
         outputs = result if isinstance(result, (tuple, list)) else (result,)
-        self._trace.record(
-            self._device, instruction.op.name, label(instruction.op), start, end, outputs
-        )
+        op = instruction.op
+        self._trace.record(op.device, op.name, label(op), start, end, outputs)
         return result
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,10 +22,11 @@ import numpy as np
 from flowmesh.ops.target import tracing_for
 from flowmesh.passes import op_traits
 from flowmesh.resources.variable import Variable
-from flowmesh.runtime import lanes
+from flowmesh.runtime import kept_programs, lanes
 from flowmesh.runtime.compile_options import options_for
 from flowmesh.runtime.device import Device, load_jax
 from flowmesh.runtime.guards import Guards
+from flowmesh.runtime.kept_programs import KeptProgram, Outcome, quick
 from flowmesh.runtime.loop_trace import trace_loop
 from flowmesh.runtime.program import Cell, Instruction, Program, invoke
 from flowmesh.runtime.values import SMALL_FEED, freeze, host_view, is_frozen, private_copy
@@ -40,7 +42,14 @@ _FOLD_LIMIT = 4096
 class _Counters:
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.counts = {"compiles": 0, "xla_runs": 0, "numpy_runs": 0, "fallbacks": 0, "moves": 0}
+        self.counts = {
+            "compiles": 0,
+            "xla_runs": 0,
+            "numpy_runs": 0,
+            "fallbacks": 0,
+            "moves": 0,
+            "loads": 0,
+        }
 
 
 _counters = _Counters()
@@ -54,7 +63,7 @@ def count(what: str) -> None:
 
 def statistics() -> dict[str, int]:
     """What happened in this process: 'compiles', 'xla_runs' and 'numpy_runs' of clusters, 'fallbacks' of programs that cannot be traced, 'moves'
-    of the values of variables from NumPy to a device."""
+    of the values of variables from NumPy to a device. 'loads' tells how many of the 'compiles' were read from the cache of programs."""
     with _counters.lock:
         return dict(_counters.counts)
 
@@ -107,8 +116,11 @@ class CompiledProgram:
         self._reads = [(self.variables[k], k in self.donated) for k in self.read_cells]
         self._kept = [variable for variable, donated in self._reads if not donated]
         first = len(self._large) + len(self.dynamic)
+        self.loaded = False
+        """Whether it was found in the cache of programs."""
         self._trace_count = 0
         self._depth = 0
+        self._options = options_for(self._jax, self.jax_device.platform, program.op_types)
         self.function: Any = self._jitted(first)
 
     def _jitted(self, first: int) -> Any:
@@ -121,9 +133,7 @@ class CompiledProgram:
             donate_argnums=tuple(
                 first + at for at, k in enumerate(self.read_cells) if k in self.donated
             ),
-            compiler_options=options_for(
-                self._jax, self.jax_device.platform, self._program.op_types
-            ),
+            compiler_options=self._options,
         )
 
     def _find_donated(self) -> frozenset[int]:
@@ -260,11 +270,41 @@ class CompiledProgram:
     # -- running -------------------------------------------------------------------------------------
 
     def prepare(self, registers: list[Any], cells: Sequence[Cell], implicit: Sequence[Any]) -> None:
-        """Traces the program, which changes nothing; raises what stands in the way."""
+        """Finds the program in the cache, or traces it, which changes nothing; raises what stands in the way."""
         flat = [*self.large_values, *(self.argument(registers[i])[0] for i in self.dynamic)]
         flat += [cells[k].value for k in self.read_cells]
         flat += [self.argument(state)[0] for state in implicit]
-        self.function.trace(*flat)
+        started = time.perf_counter()
+        kept = KeptProgram(
+            self._jax, self._program, self.jax_device, self._large, self._facts(), flat
+        )
+        found = kept.load()
+        if found is not None:
+            self.function, outcome = found
+            self.results, self.written = outcome.results, outcome.written
+            self.implicit, self.guards = outcome.implicit, outcome.guards
+            self.loaded = True
+            count("loads")
+            return
+        lowered = self.function.trace(*flat).lower()
+        compiled = kept.compile(lowered)
+        self.function = quick(compiled)
+        if time.perf_counter() - started >= kept_programs.MINIMUM_SECONDS:
+            outcome = Outcome(self.results, self.written, self.implicit, self.guards)
+            kept.store(lowered, compiled, outcome)
+
+    def _facts(self) -> tuple[Any, ...]:
+        """What the program is made for, beside the shapes of its arguments."""
+        return (
+            tuple(self.dynamic),
+            tuple((i, self.static[i]) for i in sorted(self.static)),
+            tuple(sorted(self._cell_registers.items())),
+            tuple(self.read_cells),
+            tuple(sorted(self.donated)),
+            tuple(sorted((self._options or {}).items())),
+            tuple((v.dtype, v.shape) for v in self.variables),
+            self.several,
+        )
 
     def __call__(
         self, registers: list[Any], cells: Sequence[Cell], implicit: list[Any]
