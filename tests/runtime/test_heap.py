@@ -6,6 +6,7 @@ import os
 import platform
 import random
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,18 @@ def test_free_pages_between_used_ones_are_given_back() -> None:
     assert resident() < before - total // 4
 
 
+def test_cycles_are_freed() -> None:
+    class Node:
+        pass
+
+    node = Node()
+    node.itself = node  # type: ignore[attr-defined]
+    seen = weakref.ref(node)
+    del node
+    heap.give_back()
+    assert seen() is None
+
+
 def test_many_occasions_one_trim() -> None:
     clock, done = Hands(), threading.Semaphore(0)
     trimmer = Trimmer(clock, done.release)
@@ -48,7 +61,9 @@ def test_many_occasions_one_trim() -> None:
     assert done.acquire(timeout=30)
     assert clock.idle
     trimmer.soon()
-    clock.pass_by(heap.DELAY)
+    clock.pass_by(heap.INTERVAL - 1.0)
+    assert not done.acquire(blocking=False)
+    clock.pass_by(1.0)
     assert done.acquire(timeout=30)
     trimmer.soon()
     trimmer.close()

@@ -1,12 +1,15 @@
-"""Memory that the C library keeps after it was freed: given back to the system when a peer has gone.
+"""Memory that a peer leaves behind when it goes, given back to the system.
 
-Each connection has threads, and what they allocate lies in the C library's arenas between what lives on. When peers come and go for days
-little of it is in use, but the pages stay.
+Sessions and connections are full of cycles (a graph and its operations), which Python finds only when there are many more of them. And each connection
+has threads, and what they allocate lies in the C library's arenas between what lives on: little of it is in use when peers come and
+go for days, but the pages stay.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
+import sys
 import threading
 from collections.abc import Callable
 
@@ -15,6 +18,10 @@ from flowmesh.runtime.timer import Clock
 
 DELAY = 5.0
 """Seconds after an occasion: several peers often go at a time, and their threads take a moment to end."""
+INTERVAL = 30.0
+"""Seconds between two times."""
+_MANY_BLOCKS = 5_000_000
+"""In a process with more small objects than these looking for cycles would keep everybody else waiting for half a second."""
 
 
 def _find() -> Callable[[], None]:
@@ -25,8 +32,14 @@ def _find() -> Callable[[], None]:
     return lambda: trim(0)
 
 
-give_back = _find()
-"""Gives unused pages of the C library's arenas back; takes some milliseconds, a tenth of a second after much was freed."""
+_trim = _find()
+
+
+def give_back() -> None:
+    """Frees cycles, and gives unused pages of the C library's arenas back. Takes some 20 ms, a tenth of a second after much was freed."""
+    if gc.isenabled() and sys.getallocatedblocks() < _MANY_BLOCKS:
+        gc.collect()
+    _trim()
 
 
 class Trimmer:
@@ -37,17 +50,20 @@ class Trimmer:
         self._trim = trim
         self._lock = threading.Lock()
         self._number: int | None = None
+        self._last = float("-inf")
         self._closed = False
 
     def soon(self) -> None:
         """There may be something to give back."""
         with self._lock:
             if self._number is None and not self._closed:
-                self._number = self._clock.schedule(self._clock.now() + DELAY, self._due)
+                at = max(self._clock.now() + DELAY, self._last + INTERVAL)
+                self._number = self._clock.schedule(at, self._due)
 
     def _due(self) -> None:
         with self._lock:
             self._number = None
+            self._last = self._clock.now()
         pool.slow_pool().submit(self._trim or give_back)
 
     def close(self) -> None:

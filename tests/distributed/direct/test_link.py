@@ -7,6 +7,7 @@ import gc
 import socket
 import struct
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -154,6 +155,28 @@ def test_the_end_fails_what_is_under_way(pair: Pair) -> None:
     assert isinstance(recorder.lost_error, errors.UnavailableError)
     with pytest.raises(errors.UnavailableError):
         near.push(1, [("key", np.float32(1), False)])
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_end_gives_the_memory_back_without_the_garbage_collector(shared: bool) -> None:
+    seen: list[weakref.ref[Any]] = []
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        for near, _, _ in connected(shared):
+            echo(near, np.zeros(1 << 20, np.uint8))
+            seen = [weakref.ref(near.channel), weakref.ref(near.channel._segments or near.turn)]
+            for _ in range(2):
+                near.channel.close(errors.UnavailableError(None, None, "over"))
+                with pytest.raises(errors.UnavailableError, match="over"):
+                    near.channel.send(Kind.PING, 1, b"")
+            channel = near.channel
+        assert len(channel._buffer) == 0
+        del channel, near, _
+        assert seen[1]() is None
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def test_a_malformed_message_ends_the_connection_only(pair: Pair) -> None:

@@ -157,7 +157,8 @@ class Channel:
         corked = getattr(_thread, "corked", None)
         with self._lock:
             if self._failure is not None:
-                raise self._failure
+                # A new one each time: its traceback must not keep alive what this channel is part of.
+                raise errors.make(self._failure.error_code, self._failure.message)
             queue = self._queue
             if not queue and not self._sending and corked is None and len(buffers) == 1:
                 # The usual case: one small frame, which the socket takes at once.
@@ -448,9 +449,12 @@ class Channel:
             self._segments.close()
 
     def release(self) -> None:
-        """Gives back the socket and the mappings: for the reading thread, as its last act."""
+        """Gives back the socket, the mappings and the buffer: for the reading thread, as its last act."""
         self._socket.close()
         self._mappings.close()
+        self._start = self._end = 0
+        self._buffer = bytearray()
+        self._view = memoryview(self._buffer)
         while self._fds:
             os.close(self._fds.popleft())
 

@@ -123,6 +123,7 @@ class SendPool:
             number, self._timer = self._timer, None
             segments = [*self._free, *self._busy.values()]
             self._free, self._busy = [], {}
+            self._forget = _nothing  # whoever made this is not kept alive by it
         if number is not None:
             timer.cancel(number)
         for segment in segments:
@@ -132,6 +133,10 @@ class SendPool:
     def bytes(self) -> int:
         """How much memory the segments have together."""
         return self._bytes
+
+
+def _nothing(numbers: Sequence[int]) -> None:
+    """Nobody is told."""
 
 
 class Mappings:
