@@ -24,6 +24,7 @@ from flowmesh.resources.variable import Variable
 from flowmesh.runtime import cost, numpy_exec
 from flowmesh.runtime.blas import single_thread
 from flowmesh.runtime.device import Device
+from flowmesh.runtime.execution import Execution
 from flowmesh.runtime.failures import NodeFailure
 from flowmesh.runtime.program import Cell, Program
 from flowmesh.runtime.shaped import Recorder, ShapedCluster
@@ -92,16 +93,16 @@ class ClusterRunner:
     """One cluster of one executable. Thread-safe."""
 
     def __init__(
-        self, program: Program, device: Device, mode: str, traceable: bool, label: str
+        self, program: Program, device: Device, how: Execution, traceable: bool, label: str
     ) -> None:
         """`traceable`: whether XLA can run it at all; `label` names the cluster in logs and traces."""
         self.program = program
         self.device = device
         self.label = label
-        self._how = (mode, traceable)
+        self._how = (how, traceable)
         self.work = program.static_work
         """The work of the latest measured run; before it, what static shapes tell."""
-        self._mode = mode if traceable else "numpy"
+        self._mode = how.mode if traceable else "numpy"
         self._entries: dict[Hashable, _Entry] = {}
         self._lock = threading.Lock()
         self._compiled = 0
@@ -463,7 +464,9 @@ class ClusterRunner:
         """Compiles and runs; None when the cluster cannot be traced, in which case nothing has changed."""
         started = time.perf_counter()
         try:
-            compiled = CompiledProgram(self.program, self.device, registers, cells, self.label)
+            compiled = CompiledProgram(
+                self.program, self.device, registers, cells, self.label, self._how[0].precision
+            )
             compiled.prepare(registers, cells, implicit)
             outputs = compiled(registers, cells, implicit)
         except NodeFailure as failure:

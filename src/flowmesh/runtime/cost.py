@@ -32,7 +32,7 @@ SINGLE_THREAD = 10_000_000
 """Up to here NumPy's matrix products are done by one thread."""
 
 CONTRACTIONS = frozenset({"MatMul", "BatchMatMul", "BatchMatMulV2", "SparseMatMul"})
-_CONVOLUTIONS = frozenset(
+CONVOLUTIONS = frozenset(
     {
         "Conv2D",
         "Conv3D",
@@ -146,7 +146,7 @@ def _weight(
         flipped = op.definition.attrs.get("transpose_a") or op.definition.attrs.get("adj_x")
         inner = inputs[0][-2 if flipped else -1]
         return moved + _product(outputs[0]) * inner // MULTIPLY_ADDS_PER_UNIT
-    if op.type in _CONVOLUTIONS and len(inputs) >= 2:
+    if op.type in CONVOLUTIONS and len(inputs) >= 2:
         sizes = sorted(_product(s) for s in [*inputs, *outputs[:1]])
         return moved + sizes[-1] * max(1, sizes[0]) // MULTIPLY_ADDS_PER_UNIT
     return moved * _SLOW.get(op.type, 1)

@@ -28,6 +28,7 @@ from flowmesh.runtime import timer
 from flowmesh.runtime.cluster_runner import ClusterRunner
 from flowmesh.runtime.cost import HEAVY
 from flowmesh.runtime.device import Device
+from flowmesh.runtime.execution import execution_of
 from flowmesh.runtime.failures import annotate
 from flowmesh.runtime.functions import FunctionLibrary
 from flowmesh.runtime.host_ops import HostRunner, VariableSource
@@ -64,10 +65,10 @@ class Executable:
           devices: the devices of the task.
           resources: its variables, queues ...
           session_state: what the session keeps for its random ops and host ops.
-          config: a ConfigProto: `inter_op_parallelism_threads`, `experimental.flowmesh.execution`.
+          config: a ConfigProto: `inter_op_parallelism_threads`, `experimental.flowmesh.execution` and `matmul_precision`.
           files, log: handed to host ops.
 
-        Raises InvalidArgumentError for an op on a device that is not in `devices`, or a bad execution mode.
+        Raises InvalidArgumentError for an op on a device that is not in `devices`, or a word in `config` that is not known.
         """
         self.resources = resources
         self.session_state = session_state or SessionState()
@@ -83,7 +84,7 @@ class Executable:
             )
         self._files, self._log, self._config = files, log, config
         self._devices = {d.name: d for d in devices}
-        self._mode = _execution_mode(config)
+        self._how = execution_of(config)
         threads = int(config.inter_op_parallelism_threads) if config is not None else 0
         self.pool: WorkPool = shared_pool(threads)
         self.sources = [(slot, VariableSource(op, resources)) for slot, op in self.schedule.sources]
@@ -117,7 +118,7 @@ class Executable:
         if task.program is not None:
             label = f"cluster_{task.index}"
             self.clusters[task.index] = ClusterRunner(
-                task.program, device, self._mode, task.traceable, label
+                task.program, device, self._how, task.traceable, label
             )
             if any(op.definition.slow for op in task.program.ops):
                 self.slow.add(task.index)
@@ -143,7 +144,7 @@ class Executable:
         return LoopRunner(
             task.op,
             self._device(task),
-            self._mode,
+            self._how,
             self.session_state,
             f"loop_{task.index}",
             make,
@@ -192,17 +193,6 @@ class Executable:
 def _shared_arguments(schedule: Schedule, clusters: Iterable[int]) -> set[int]:
     readers = Counter(slot for i in clusters for slot in set(schedule.tasks[i].inputs))
     return {slot for slot in schedule.arguments.values() if readers[slot] > 1}
-
-
-def _execution_mode(config: Any) -> str:
-    mode = config.experimental.flowmesh.execution if config is not None else ""
-    if mode not in ("", "auto", "numpy", "xla"):
-        raise errors.InvalidArgumentError(
-            None,
-            None,
-            f"config.experimental.flowmesh.execution is {mode!r}; it may be 'auto', 'numpy' or 'xla'",
-        )
-    return mode or "auto"
 
 
 class _Run:

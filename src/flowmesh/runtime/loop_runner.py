@@ -20,6 +20,7 @@ from flowmesh.resources.variable import Variable
 from flowmesh.runtime import cost
 from flowmesh.runtime.cluster_runner import ClusterRunner
 from flowmesh.runtime.device import Device
+from flowmesh.runtime.execution import Execution
 from flowmesh.runtime.interruption import check_step, working_for
 from flowmesh.runtime.program import Program, expected_iterations
 from flowmesh.runtime.step import SessionState, StepContext
@@ -34,7 +35,7 @@ class PieceRunner:
     """A loop in pieces."""
 
     def __init__(
-        self, op: Operation, device: Device, mode: str, session: SessionState, label: str
+        self, op: Operation, device: Device, how: Execution, session: SessionState, label: str
     ) -> None:
         self._op = op
         self._session = session
@@ -45,7 +46,7 @@ class PieceRunner:
         order = {tensor: i for i, tensor in enumerate(piece.inputs)}
         self._taken = [order[t] for t in program.inputs]
         self._runner = ClusterRunner(
-            program, device, mode, bool(op.definition.attrs["traceable"]), label
+            program, device, how, bool(op.definition.attrs["traceable"]), label
         )
 
     def run(self, inputs: Sequence[Any], step: StepContext) -> list[Any]:
@@ -170,7 +171,7 @@ class LoopRunner:
         self,
         op: Operation,
         device: Device,
-        mode: str,
+        how: Execution,
         session: SessionState,
         label: str,
         make: Callable[[Graph], Any],
@@ -184,7 +185,7 @@ class LoopRunner:
         if op.definition.attrs["steps"]:
             self._runner = StepRunner(op, make)
         else:
-            self._runner = PieceRunner(op, device, mode, session, label)
+            self._runner = PieceRunner(op, device, how, session, label)
         self.work = cost.HEAVY
         """A loop is worth a thread of its own."""
 

@@ -25,6 +25,7 @@ from flowmesh.resources.variable import Variable
 from flowmesh.runtime import kept_programs, lanes
 from flowmesh.runtime.compile_options import options_for
 from flowmesh.runtime.device import Device, load_jax
+from flowmesh.runtime.execution import precision_of_products, rounded_operands
 from flowmesh.runtime.guards import Guards
 from flowmesh.runtime.kept_programs import KeptProgram, Outcome, quick
 from flowmesh.runtime.loop_trace import trace_loop
@@ -78,11 +79,13 @@ class CompiledProgram:
         registers: Sequence[Any],
         cells: Sequence[Cell],
         label: str,
+        precision: str = "float32",
     ) -> None:
         """`registers` and `cells` are those of a run with the signature; their values of static inputs are kept."""
         self._program = program
         self._device = device
         self._label = label
+        self._precision = precision
         self._jax = load_jax()
         self._cell_registers = {
             i: registers[i].number for i in program.handles if isinstance(registers[i], Cell)
@@ -183,7 +186,9 @@ class CompiledProgram:
         def call(instruction: Instruction, arguments: list[Any]) -> Any:
             return self._trace_call(instruction, arguments, implicit)
 
-        with np.errstate(all="ignore"), tracing_for(self.jax_device.platform):
+        platform = self.jax_device.platform
+        precision = precision_of_products(self._jax, platform, self._precision)
+        with np.errstate(all="ignore"), tracing_for(platform), precision:
             program.evaluate(registers, implicit, call)
         return self._collect(registers, cells, implicit)
 
@@ -251,6 +256,8 @@ class CompiledProgram:
             jnp.asarray(a) if isinstance(a, np.ndarray) and i not in instruction.needs_static else a
             for i, a in enumerate(arguments)
         ]
+        if self._precision == "bfloat16":
+            arguments = rounded_operands(self._jax, op.type, arguments)
         return invoke(instruction, jnp, arguments, implicit)
 
     def _is_foldable(self, instruction: Instruction, known: Sequence[bool]) -> bool:
@@ -304,6 +311,7 @@ class CompiledProgram:
             tuple(sorted((self._options or {}).items())),
             tuple((v.dtype, v.shape) for v in self.variables),
             self.several,
+            self._precision,
         )
 
     def __call__(
