@@ -7,12 +7,14 @@ one function call away from the kernels. Where host ops may have to wait, `Hoste
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.runtime.hosted import HostedRun
 from flowmesh.runtime.inline import InlineRun
 from flowmesh.runtime.many_records import ManyRecords
+
+_Run = TypeVar("_Run")
 
 
 class InlineSteps:
@@ -42,14 +44,18 @@ class InlineSteps:
         return len(self.running)
 
 
-class InlineStep:
-    """One signature of a session, for one state of its graph. Thread-safe."""
+class _Step(Generic[_Run]):
+    """One signature of a session, for one state of its graph."""
 
-    def __init__(self, steps: InlineSteps, run: InlineRun, version: int) -> None:
+    def __init__(self, steps: InlineSteps, run: _Run, version: int) -> None:
         """`version` is that of the graph for which the step was planned."""
         self.version = version
         self._steps = steps
         self._run = run
+
+
+class InlineStep(_Step[InlineRun]):
+    """One signature of a session, for one state of its graph. Thread-safe."""
 
     def run(self, values: Sequence[Any]) -> list[Any] | None:
         """The fetches for feed values in their order; None, with nothing done, when the step must go the usual way."""
@@ -67,14 +73,8 @@ class InlineStep:
                 steps.ended()
 
 
-class HostedStep:
+class HostedStep(_Step[HostedRun]):
     """One signature whose steps may wait, in the thread of the client. Thread-safe."""
-
-    def __init__(self, steps: InlineSteps, run: HostedRun, version: int) -> None:
-        """`version` is that of the graph for which the step was planned."""
-        self.version = version
-        self._steps = steps
-        self._run = run
 
     def run(self, values: Sequence[Any]) -> list[Any] | None:
         """The fetches for feed values in their order; None, with nothing done, when the step must go the usual way."""
@@ -87,14 +87,8 @@ class HostedStep:
             steps.leave()
 
 
-class RepeatedStep:
+class RepeatedStep(_Step[ManyRecords]):
     """A step that is run again and again, many times in one go where that can be. For one thread."""
-
-    def __init__(self, steps: InlineSteps, run: ManyRecords, version: int) -> None:
-        """`version` is that of the graph for which the step was planned."""
-        self.version = version
-        self._steps = steps
-        self._run = run
 
     def run(self) -> int:
         """How many steps were done; 0, with nothing done, when one must go the usual way."""

@@ -148,8 +148,4 @@ class UnendedSteps:
             return
         if watched.heartbeat is not None:
             watched.heartbeat.close()
-        for step_id in list(watched.steps):
-            _log.info("Step %d is ended: %s", step_id, why)
-            self._end(step_id)
-            with self._lock:
-                self._by_step.pop(step_id, None)
+        self._drop(list(watched.steps), why)

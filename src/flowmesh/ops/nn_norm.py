@@ -25,7 +25,7 @@ class _Norm(OpDef, abstract=True):
     def _channel(self) -> int:
         return 1 if self.attrs["data_format"] == b"NCHW" else 3
 
-    def _along(self, x: Any) -> Any:
+    def _along(self) -> Any:
         """How to lay a per-channel vector along the channel axis."""
         shape = tuple(-1 if i == self._channel() else 1 for i in range(4))
         return lambda vector: vector.reshape(shape)
@@ -60,7 +60,7 @@ class _BatchNorm(_Norm, abstract=True):
 
     def compute(self, xp: Any, *inputs: Any) -> Any:
         x, scale, offset, mean, variance = inputs
-        along = self._along(x)
+        along = self._along()
         wide = x.astype(xp.float32)
         reported = variance
         if self.attrs["is_training"]:
@@ -161,7 +161,7 @@ class _BatchNormGrad(_Norm, abstract=True):
 
     def compute(self, xp: Any, *inputs: Any) -> Any:
         grad, x, scale, mean, variance = inputs[:5]
-        along = self._along(x)
+        along = self._along()
         g, wide = grad.astype(xp.float32), x.astype(xp.float32)
         inverse = 1 / xp.sqrt(variance + np.float32(self.attrs["epsilon"]))
         normal = (wide - along(mean)) * along(inverse)

@@ -33,6 +33,7 @@ from flowmesh.resources.queue_rows import (
     size_of,
     split,
 )
+from flowmesh.resources.waiting import Pending
 
 Progress: TypeAlias = Literal["none", "some", "done"]
 
@@ -45,30 +46,18 @@ _FORGIVEN_AFTER = 1000  # enqueues that went well, after which an earlier failur
 
 
 @dataclass(eq=False)
-class _Attempt:
+class _Attempt(Pending):
     """One enqueue, dequeue or close that may have to wait."""
 
     advance: Callable[[_Attempt], Progress]
-    future: Future[Any] = field(default_factory=Future)
     wanted: int = 0
     up_to: bool = False
     single: bool = False
     elements: list[Piece] = field(default_factory=list)
     taken: int = 0
     finished: bool = False
-    result: Any = None
-    error: Exception | None = None
-    cancellation: CancellationManager | None = None
-    token: int | None = None
-
-    def deliver(self) -> None:
-        """Completes the future; called without the queue's lock."""
-        if self.cancellation is not None and self.token is not None:
-            self.cancellation.deregister(self.token)
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
+    settled: bool = False
+    """Of `take_rows`: it is known which elements were of use."""
 
 
 class Queue(Resource):
@@ -272,7 +261,7 @@ class Queue(Resource):
         """
         if not self.in_order:
             return None
-        attempt = _Attempt(lambda _: "done" if attempt.up_to else "none")
+        attempt = _Attempt(lambda _: "done" if attempt.settled else "none")
         with self._lock:
             limit = min(limit, self._count())
             if self._dequeues or not limit:
@@ -292,7 +281,7 @@ class Queue(Resource):
                 return
             _, attempt.elements = split(attempt.elements, used)
             self._undo(attempt)
-            attempt.up_to = True
+            attempt.settled = True
             done = self._flush()
         for other in done:
             other.deliver()

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any
 
 from flowmesh.core import errors
@@ -19,26 +20,32 @@ NOT_YET: Any = object()
 """What a request's function returns while it has to wait."""
 
 
-class Request:
-    """One operation: `attempt()` returns its result or NOT_YET, or raises what the operation fails with."""
+@dataclass(eq=False, kw_only=True)
+class Pending:
+    """An operation that may have to wait: its future, what becomes of it, and where its cancellation is registered."""
 
-    def __init__(self, attempt: Callable[[], Any]) -> None:
-        self.attempt = attempt
-        self.future: Future[Any] = Future()
-        self.result: Any = None
-        self.error: Exception | None = None
-        self.done = False
-        self.cancellation: CancellationManager | None = None
-        self.token: int | None = None
+    future: Future[Any] = field(default_factory=Future)
+    result: Any = None
+    error: Exception | None = None
+    cancellation: CancellationManager | None = None
+    token: int | None = None
 
     def deliver(self) -> None:
-        """Completes the future; called without the lock."""
+        """Completes the future; called without the resource's lock."""
         if self.cancellation is not None and self.token is not None:
             self.cancellation.deregister(self.token)
         if self.error is not None:
             self.future.set_exception(self.error)
         else:
             self.future.set_result(self.result)
+
+
+@dataclass(eq=False)
+class Request(Pending):
+    """One operation: `attempt()` returns its result or NOT_YET, or raises what the operation fails with."""
+
+    attempt: Callable[[], Any]
+    done: bool = False
 
 
 class Line:

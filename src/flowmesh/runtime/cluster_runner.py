@@ -99,7 +99,7 @@ class ClusterRunner:
         self.program = program
         self.device = device
         self.label = label
-        self._how = (how, traceable)
+        self._how, self._traceable = how, traceable
         self.work = program.static_work
         """The work of the latest measured run; before it, what static shapes tell."""
         self._mode = how.mode if traceable else "numpy"
@@ -139,7 +139,7 @@ class ClusterRunner:
         """A runner for another session's states: the same one where the cluster has none."""
         if not self.program.implicit:
             return self
-        return ClusterRunner(self.program, self.device, *self._how, self.label)
+        return ClusterRunner(self.program, self.device, self._how, self._traceable, self.label)
 
     def may_take_long(self, slots: Sequence[Any], inputs: Sequence[int], limit: int) -> bool:
         """Whether a run with the inputs in these slots may take more than the work `limit` although its work seems small: it may be
@@ -465,7 +465,7 @@ class ClusterRunner:
         started = time.perf_counter()
         try:
             compiled = CompiledProgram(
-                self.program, self.device, registers, cells, self.label, self._how[0].precision
+                self.program, self.device, registers, cells, self.label, self._how.precision
             )
             compiled.prepare(registers, cells, implicit)
             outputs = compiled(registers, cells, implicit)

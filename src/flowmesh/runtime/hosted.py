@@ -19,7 +19,7 @@ from flowmesh.core.cancellation import CancellationManager
 from flowmesh.passes.op_traits import Kind
 from flowmesh.runtime.cost import HEAVY
 from flowmesh.runtime.failures import annotate
-from flowmesh.runtime.inline import is_complete, is_ref, read_result, wanted
+from flowmesh.runtime.inline import OrderedRun, in_order, is_complete, read_result, wanted
 from flowmesh.runtime.queue_failures import tell_queues
 from flowmesh.runtime.rendezvous import Rendezvous
 from flowmesh.runtime.schedule import Schedule, Task
@@ -44,7 +44,7 @@ class _Unit:
     before: int
 
 
-class HostedRun:
+class HostedRun(OrderedRun):
     """One executable with its feeds and fetches in order. Thread-safe."""
 
     def __init__(
@@ -57,14 +57,9 @@ class HostedRun:
     ) -> None:
         """`executable` satisfies `is_hosted(executable, feeds, fetches)`. `running` ends all runs of this process, `over` is called
         after each."""
+        super().__init__(executable, feeds, fetches)
         schedule = executable.schedule
-        self._executable = executable
         self._running, self._over = running, over
-        self._arguments = [
-            (at, schedule.arguments[name])
-            for at, name in enumerate(feeds)
-            if name in schedule.arguments
-        ]
         before = _before(schedule)
         self._units = [
             _Unit(
@@ -76,12 +71,9 @@ class HostedRun:
                 1 << task.index,
                 before[task.index],
             )
-            for task in _in_order(schedule, executable.slow)
+            for task in in_order(schedule, executable.slow)
         ]
         self._clusters = list(executable.clusters.values())
-        by_name = {name: (slot, op) for name, slot, op in schedule.results}
-        self._results = [by_name[name] for name in fetches]
-        self._plain = not any(is_ref(op) for _, op in self._results)
 
     def is_parallel(self) -> bool:
         """Whether several clusters are worth a thread of their own: the usual way runs those side by side."""
@@ -227,30 +219,7 @@ def _before(schedule: Schedule) -> list[int]:
 def _above(schedule: Schedule) -> list[int]:
     """The same, with those that these wait for, and so on."""
     above = _before(schedule)
-    for task in _in_order(schedule, ()):
+    for task in in_order(schedule):
         for number in task.successors:
             above[number] |= above[task.index]
     return above
-
-
-def _in_order(schedule: Schedule, slow: Any) -> list[Task]:
-    """The units in the order in which the usual way runs them: what is slow comes when nothing else is ready."""
-    pending = [task.pending for task in schedule.tasks]
-    stack = list(schedule.roots)[::-1]
-    later: list[int] = []
-    order = []
-    while stack or later:
-        if not stack:
-            number = later.pop()
-        elif (number := stack.pop()) in slow:
-            later.append(number)
-            continue
-        task = schedule.tasks[number]
-        order.append(task)
-        ready = []
-        for after in task.successors:
-            pending[after] -= 1
-            if not pending[after]:
-                ready.append(after)
-        stack.extend(ready[::-1])
-    return order

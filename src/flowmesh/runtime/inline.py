@@ -7,7 +7,7 @@ Steps that are traced, that have a time limit of their own, or that have work fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from flowmesh.passes.op_traits import Kind
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime.cost import HEAVY
 from flowmesh.runtime.failures import annotate
-from flowmesh.runtime.schedule import Schedule
+from flowmesh.runtime.schedule import Schedule, Task
 
 if TYPE_CHECKING:
     from flowmesh.runtime.executor import Executable
@@ -26,31 +26,41 @@ if TYPE_CHECKING:
 _CLUSTERS = (Kind.COMPUTE, Kind.NUMPY)
 
 
-class InlineRun:
+class OrderedRun:
+    """One executable with its feeds and fetches in order: which slots these are."""
+
+    def __init__(
+        self, executable: Executable, feeds: Sequence[str], fetches: Sequence[str]
+    ) -> None:
+        """`executable` satisfies `is_complete(executable.schedule, feeds, fetches)`."""
+        schedule = executable.schedule
+        self._executable = executable
+        self._arguments = [
+            (at, schedule.arguments[name])
+            for at, name in enumerate(feeds)
+            if name in schedule.arguments
+        ]
+        by_name = {name: (slot, op) for name, slot, op in schedule.results}
+        self._results = [by_name[name] for name in fetches]
+        self._plain = not any(is_ref(op) for _, op in self._results)
+
+
+class InlineRun(OrderedRun):
     """One executable with its feeds and fetches in order. Thread-safe."""
 
     def __init__(
         self, executable: Executable, feeds: Sequence[str], fetches: Sequence[str]
     ) -> None:
         """`executable` satisfies `is_inline(executable, feeds, fetches)`."""
-        schedule = executable.schedule
-        self._executable = executable
+        super().__init__(executable, feeds, fetches)
         self._resources = executable.resources
         self._state = executable.session_state
         self._generation = -1
         self._bound: list[Any] = []
-        self._arguments = [
-            (at, schedule.arguments[name])
-            for at, name in enumerate(feeds)
-            if name in schedule.arguments
-        ]
         self._units = [
             (executable.clusters[t.index], t.inputs, wanted(t.outputs), t.op)
-            for t in in_order(schedule)
+            for t in in_order(executable.schedule)
         ]
-        by_name = {name: (slot, op) for name, slot, op in schedule.results}
-        self._results = [by_name[name] for name in fetches]
-        self._plain = not any(is_ref(op) for _, op in self._results)
         self._slots = [slot for slot, _ in self._results]
 
     def is_parallel(self) -> bool:
@@ -109,19 +119,25 @@ def is_complete(schedule: Schedule, feeds: Sequence[str], fetches: Sequence[str]
     )
 
 
-def in_order(schedule: Schedule) -> list[Any]:
-    """The units in the order in which the usual way runs them."""
+def in_order(schedule: Schedule, slow: Container[int] = ()) -> list[Task]:
+    """The units in the order in which the usual way runs them: those that are `slow` come when nothing else is ready."""
     pending = [task.pending for task in schedule.tasks]
     stack = list(schedule.roots)[::-1]
+    later: list[int] = []
     order = []
-    while stack:
-        task = schedule.tasks[stack.pop()]
+    while stack or later:
+        if not stack:
+            number = later.pop()
+        elif (number := stack.pop()) in slow:
+            later.append(number)
+            continue
+        task = schedule.tasks[number]
         order.append(task)
         ready = []
-        for number in task.successors:
-            pending[number] -= 1
-            if not pending[number]:
-                ready.append(number)
+        for after in task.successors:
+            pending[after] -= 1
+            if not pending[after]:
+                ready.append(after)
         stack.extend(ready[::-1])
     return order
 

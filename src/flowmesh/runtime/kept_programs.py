@@ -25,7 +25,7 @@ from flowmesh.runtime.values import freeze
 
 _log = logging.getLogger(__name__)
 
-MINIMUM_SECONDS = 0.1
+MINIMUM_SECONDS = compile_cache.MINIMUM_SECONDS
 """Programs that are traced and compiled faster are not kept."""
 enabled = True
 """For tests that change kernels under way."""

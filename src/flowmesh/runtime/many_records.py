@@ -228,7 +228,7 @@ def many_records(executable: Executable) -> ManyRecords | None:
     ops: list[_Op | _Guard] = []
     template = list(schedule.template)
     for task in in_order(schedule):
-        definition = task.op.definition
+        definition: Any = task.op.definition
         if task.kind in (Kind.COMPUTE, Kind.NUMPY):
             if not _add(executable.clusters[task.index], task, template, ops):
                 return None
