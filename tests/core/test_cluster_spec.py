@@ -98,7 +98,6 @@ def test_missing() -> None:
 
 
 def test_as_cluster_def_round_trip() -> None:
-    pytest.importorskip("flowmesh.proto.cluster_pb2")
     spec = ClusterSpec({"w": ["a:1", "b:2"], "ps": {3: "c:3"}})
     assert ClusterSpec(spec.as_cluster_def()) == spec
 

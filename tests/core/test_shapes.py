@@ -269,6 +269,5 @@ def test_broadcast_refuses(a: Any, b: Any, sizes: tuple[int, int]) -> None:
 
 
 def test_as_proto_round_trip() -> None:
-    pytest.importorskip("flowmesh.proto.tensor_shape_pb2")
     for key in (None, (), (None, 2), (0, 3)):
         assert TensorShape(TensorShape(key).as_proto()).key == key
