@@ -101,6 +101,8 @@ def main():
             done.set()
             viewer.join()
         live.update(board.table(args.steps))
+    if not console.is_terminal:  # where the table is printed once, its last line is left open
+        console.print()
 
     if code or not board.result:
         console.print("\n".join(board.lines[-40:]), markup=False, highlight=False)
