@@ -12,12 +12,13 @@ import pytest
 
 import flowmesh as tf
 from flowmesh.distributed.fanned_step import FannedStep
-from flowmesh.distributed.transport.direct import frames
+from flowmesh.distributed.transport.direct import frames, service
 from flowmesh.distributed.transport.direct.channel import Channel
 from flowmesh.distributed.transport.direct.link import Link
+from flowmesh.distributed.transport.direct.plane import DirectOptions
 from flowmesh.runtime import staged
 from flowmesh.runtime.cluster_runner import ClusterRunner
-from tests.distributed.clusters import cluster, in_thread
+from tests.distributed.clusters import cluster, eventually, in_thread
 
 
 @pytest.fixture
@@ -291,14 +292,156 @@ def test_a_step_that_waits_ends_with_its_session_or_server(
         session.close()
 
 
-def test_time_limits_and_traces_go_the_usual_way(graph: Any, fanned: list[int]) -> None:
+@pytest.mark.parametrize("way", ["session", "run"])
+def test_a_time_limit_costs_no_message_and_no_timer(
+    graph: Any, messages: list[str], fanned: list[int], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    x, y, train, variables = regression(2)
+    feed = {x: np.float32(0.5), y: np.float32(2)}
+
+    def schedule(at: float, callback: Any) -> int:
+        raise AssertionError("a timer was set")
+
+    def ten_steps(config: Any = None, options: Any = None) -> Any:
+        """The messages of ten steps, and the variables after them."""
+        with tf.Session(target, config=config) as session:
+            session.run(tf.global_variables_initializer())
+            for _ in range(4):
+                session.run(train, feed, options)
+            messages.clear()
+            fanned.clear()
+            with monkeypatch.context() as patch:
+                patch.setattr("flowmesh.runtime.timer.schedule", schedule)
+                for _ in range(10):
+                    session.run(train, feed, options)
+            assert len(fanned) == 10
+            return sorted(messages), session.run(variables)
+
+    with cluster(ps=2, worker=1) as servers:
+        target = servers["worker:0"].target
+        free = ten_steps()
+        if way == "session":
+            limited = ten_steps(tf.ConfigProto(operation_timeout_in_ms=60_000))
+        else:
+            limited = ten_steps(options=tf.RunOptions(timeout_in_ms=60_000))
+    assert free[0] == limited[0]
+    assert len(free[0]) == 10 * 2 * 4
+    np.testing.assert_array_equal(free[1], limited[1])
+
+
+@pytest.mark.parametrize("way", ["session", "run"])
+def test_the_deadline_names_what_each_task_waits_for(
+    graph: Any, fanned: list[int], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    x, y, train, variables = regression()
+    feed = {x: np.float32(0.5), y: np.float32(2)}
+    config = tf.ConfigProto(operation_timeout_in_ms=60_000)
+    with (
+        cluster(ps=1, worker=1) as servers,
+        tf.Session(servers["worker:0"].target, config=config) as session,
+    ):
+        session.run(tf.global_variables_initializer())
+        for _ in range(2):
+            session.run(train, feed)
+        fanned.clear()
+        with monkeypatch.context() as patch:
+            _blocked(servers, patch)
+            with pytest.raises(tf.errors.DeadlineExceededError) as caught:
+                if way == "session":
+                    (warm,) = [step for step in session._warm.values() if step._feeds]
+                    patch.setattr(warm._run.__self__, "_limit", 30)
+                    session.run(train, feed)
+                else:
+                    session.run(train, feed, tf.RunOptions(timeout_in_ms=30))
+        assert len(fanned) == 1
+        text = caught.value.message
+        assert text.startswith("Operation timed out. ")
+        for job in ("ps", "worker"):
+            assert f"/job:{job}/replica:0/task:0: Timed out waiting for notification. Still" in text
+        assert "(rendezvous key /job:ps/replica:0/task:0/device:CPU:0;" in text
+        eventually(lambda: not any(s._worker.step_ids() for s in servers.values()))
+        session.run(train, feed, tf.RunOptions(timeout_in_ms=60_000))
+        assert len(fanned) == 2
+        np.testing.assert_array_equal(session.run(variables), _alone(3))
+
+
+def test_the_deadline_names_an_op_that_another_task_waits_for(
+    graph: Any, fanned: list[int]
+) -> None:
+    with tf.device("/job:ps/task:0"):
+        queue = tf.FIFOQueue(3, [tf.float32], [[]], shared_name="empty")
+        got = queue.dequeue(name="take")
+        put = queue.enqueue([1.0])
+    with tf.device("/job:worker/task:0"):
+        doubled = got * 2.0
+    limit = tf.RunOptions(timeout_in_ms=30)
+    with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        for _ in range(2):
+            with pytest.raises(tf.errors.DeadlineExceededError) as caught:
+                session.run(doubled, options=limit)
+            assert "task:0: Timed out waiting for notification. Still waiting for: take" in str(
+                caught.value
+            )
+        assert len(fanned) == 2
+        eventually(lambda: not any(s._worker.step_ids() for s in servers.values()))
+        session.run(put)  # nobody is left in line to take it
+        assert session.run(doubled, options=tf.RunOptions(timeout_in_ms=60_000)) == 2
+
+
+def test_a_task_that_does_not_answer_is_named(
+    graph: Any, fanned: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowmesh.distributed.running_step._SLACK", 0.05)
     x, y, train, _ = regression()
     feed = {x: np.float32(0.5), y: np.float32(2)}
     with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
         session.run(tf.global_variables_initializer())
         session.run(train, feed)
         fanned.clear()
-        session.run(train, feed, options=tf.RunOptions(timeout_in_ms=20_000))
+        with monkeypatch.context() as patch:
+            patch.setitem(service._HANDLERS, frames.Kind.RUN_GRAPH, lambda *_: None)
+            with pytest.raises(
+                tf.errors.DeadlineExceededError,
+                match=r"Still waiting for /job:ps/replica:0/task:0, which did not answer",
+            ):
+                session.run(train, feed, tf.RunOptions(timeout_in_ms=30))
+        assert len(fanned) == 1
+        session.run(train, feed)
+
+
+def test_a_step_with_a_limit_does_not_wait_for_a_connection_that_takes_no_more(
+    graph: Any, fanned: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Far more is sent than a socket takes, to a task whose threads do not read."""
+    with tf.device("/job:ps/task:0"):
+        x = tf.placeholder(tf.float32, [None])
+        far = tf.reduce_sum(x)
+    with tf.device("/job:worker/task:0"):
+        near = far + 1.0
+    big = np.ones(4_000_000, np.float32)
+    options = DirectOptions(unix=False, shared_memory=False)
+    monkeypatch.setattr("flowmesh.distributed.running_step._SLACK", 0.05)
+    monkeypatch.setattr(DirectOptions, "from_environment", lambda: options)
+    with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        assert session.run(near, {x: big}) == 4_000_001
+        link = servers["ps:0"]._plane.link(servers["worker:0"]._plane.identity)
+        fanned.clear()
+        with (
+            link.turn.lock,  # nobody reads
+            pytest.raises(tf.errors.DeadlineExceededError, match="which did not answer"),
+        ):
+            session.run(near, {x: big}, tf.RunOptions(timeout_in_ms=30))
+        assert len(fanned) == 1
+        assert session.run(near, {x: big}) == 4_000_001
+
+
+def test_traces_go_the_usual_way(graph: Any, fanned: list[int]) -> None:
+    x, y, train, _ = regression()
+    feed = {x: np.float32(0.5), y: np.float32(2)}
+    with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        session.run(tf.global_variables_initializer())
+        session.run(train, feed)
+        fanned.clear()
         metadata = tf.RunMetadata()
         options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
         session.run(train, feed, options=options, run_metadata=metadata)

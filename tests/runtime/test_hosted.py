@@ -20,9 +20,9 @@ def runs(monkeypatch):
     begun = []
     original = hosted.HostedRun.run
 
-    def run(self, values, session):
+    def run(self, *args):
         begun.append(threading.get_ident())
-        return original(self, values, session)
+        return original(self, *args)
 
     monkeypatch.setattr(hosted.HostedRun, "run", run)
     return begun
@@ -145,19 +145,55 @@ def test_an_error_withdraws_what_else_the_step_waits_for(runs):
         assert session.run(queue.size()) == 1  # nobody is left in line to take it
 
 
-def test_time_limits_are_kept_on_the_usual_way(made, runs):
-    session, _, _, _, take = made
+def test_a_time_limit_is_kept_in_the_callers_thread(made, runs, monkeypatch):
+    def schedule(at, callback):
+        raise AssertionError("a timer was set")
+
+    monkeypatch.setattr("flowmesh.runtime.timer.schedule", schedule)
+    session, _, number, put, take = made
     options = tf.RunOptions(timeout_in_ms=20)
-    with pytest.raises(errors.DeadlineExceededError, match="Still waiting for"):
+    waiting = "Timed out waiting for notification. Still waiting for: fifo_queue_Dequeue."
+    with pytest.raises(errors.DeadlineExceededError) as caught:
         session.run(take, options=options)
-    assert not runs
-    with tf.Session(
-        graph=session.graph, config=tf.ConfigProto(operation_timeout_in_ms=20)
-    ) as other:
-        for _ in range(3):
+    assert caught.value.message == waiting and len(runs) == 1
+    limit = tf.RunOptions(timeout_in_ms=60_000)
+    session.run(put, {number: 5}, limit)  # nobody is left in line to take it
+    assert session.run(take, options=limit) == 11.0
+    assert len(runs) == 3
+
+
+def test_the_time_limit_of_a_session_is_kept_in_the_callers_thread(runs):
+    config = tf.ConfigProto(operation_timeout_in_ms=200)
+    with tf.Graph().as_default(), tf.Session(config=config) as session:
+        queues = [tf.FIFOQueue(2, [tf.float32], [[]]) for _ in range(2)]
+        puts, takes = [q.enqueue([1.0]) for q in queues], [q.dequeue() for q in queues]
+        for _ in range(2):
+            session.run(puts)
+            session.run(takes)
+        runs.clear()
+        with pytest.raises(errors.DeadlineExceededError, match=r"queue_Deq.*, fifo_queue_1_De"):
+            session.run(takes)
+        session.run(puts)
+        assert session.run(takes) == [1.0, 1.0]
+    assert len(runs) == 3
+
+
+def test_what_may_block_is_left_when_its_time_is_over(runs, monkeypatch):
+    for name in ("_SLACK", "_GRACE"):
+        monkeypatch.setattr(f"flowmesh.distributed.running_step.{name}", 0.05)
+    release = threading.Event()
+    with tf.Graph().as_default(), tf.Session() as session:
+        flag = tf.placeholder(tf.bool, [])
+        waits = tf.py_func(lambda wait: not wait or release.wait(PATIENCE), [flag], tf.bool)
+        for _ in range(2):
+            assert session.run(waits, {flag: False})
+        assert len(runs) == 1
+        try:
             with pytest.raises(errors.DeadlineExceededError):
-                other.run(take)
-    assert not runs
+                session.run(waits, {flag: True}, tf.RunOptions(timeout_in_ms=20))
+        finally:
+            release.set()
+    assert len(runs) == 1
 
 
 def test_python_functions_run_in_the_callers_thread(runs):

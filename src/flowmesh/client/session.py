@@ -175,10 +175,11 @@ class BaseSession:
         `feed_dict` replaces the values of tensors. `options` is a RunOptions, `run_metadata` a RunMetadata to be filled.
         Raises RuntimeError (closed, empty graph), TypeError or ValueError (fetches, feeds), or an OpError of the step.
         """
-        if options is None and run_metadata is None:
+        if run_metadata is None and (options is None or _is_limit(options)):
             step = self._warm_step(fetches, feed_dict)
             if step is not None:
-                values = self._run_warm(step, feed_dict.values() if feed_dict else ())
+                limit = 0 if options is None else options.timeout_in_ms
+                values = self._run_warm(step, feed_dict.values() if feed_dict else (), limit)
                 if values is not None:
                     return step.rebuild([_as_result(values, i) for i in range(len(values))])
         self._check_open()
@@ -192,7 +193,8 @@ class BaseSession:
         wanted = [t for t in mapper.fetches if t not in feeds] if feeds else mapper.fetches
         if wanted or mapper.targets:
             values = self._run_step(feeds, wanted, mapper.targets, options, run_metadata)
-            if options is None and run_metadata is None and is_simple(fetches):
+            limited = options is None or _is_limit(options)
+            if limited and run_metadata is None and is_simple(fetches):
                 self._remember(step_key(fetches, feed_dict), list(feed_dict or ()), mapper)
             if len(wanted) != len(mapper.fetches):
                 by_tensor = dict(zip(wanted, values))
@@ -211,9 +213,9 @@ class BaseSession:
             return None
         return step
 
-    def _run_warm(self, step: WarmStep, values: Iterable[Any]) -> list[Any] | None:
+    def _run_warm(self, step: WarmStep, values: Iterable[Any], limit: int = 0) -> list[Any] | None:
         try:
-            return step.run(values)
+            return step.run(values, limit)
         except errors.OpError as error:
             raise self._named(error) from None
 
@@ -416,6 +418,15 @@ def _close_quietly(master: Any, disconnect: Callable[[], None], handles: list[An
 def _release_quietly(master: Any, handle: Any, callable_id: int) -> None:
     with suppress(Exception):
         master.release_callable(handle, callable_id)
+
+
+def _is_limit(options: Any) -> bool:
+    """Whether the RunOptions hold nothing but a time limit."""
+    return (
+        isinstance(options, config_pb2.RunOptions)
+        and options.timeout_in_ms >= 0
+        and options == config_pb2.RunOptions(timeout_in_ms=options.timeout_in_ms)
+    )
 
 
 def _check_options(options: Any, run_metadata: Any) -> None:

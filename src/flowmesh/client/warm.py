@@ -76,12 +76,12 @@ class WarmStep:
         self._run = step.run
         self._feeds = tuple(FeedConverter(t) for t in feeds)
 
-    def run(self, values: Iterable[Any]) -> list[Any] | None:
+    def run(self, values: Iterable[Any], limit: int = 0) -> list[Any] | None:
         """The fetched values, or None, with nothing done, when the step must go the usual way.
 
-        Raises TypeError or ValueError for a feed that does not fit, or the OpError of the step.
+        `limit` is a time limit in milliseconds, instead of the session's. Raises TypeError or ValueError for a feed that does not fit, or the OpError of the step.
         """
-        return self._run([convert(value) for convert, value in zip(self._feeds, values)])  # type: ignore[no-any-return]
+        return self._run([convert(value) for convert, value in zip(self._feeds, values)], limit)  # type: ignore[no-any-return]
 
 
 def warm_step(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from flowmesh.core.cancellation import CancellationManager
+from flowmesh.core.deadline import Deadline
 from flowmesh.runtime.hosted import HostedRun
 from flowmesh.runtime.inline import InlineRun
 from flowmesh.runtime.many_records import ManyRecords
@@ -57,8 +58,11 @@ class _Step(Generic[_Run]):
 class InlineStep(_Step[InlineRun]):
     """One signature of a session, for one state of its graph. Thread-safe."""
 
-    def run(self, values: Sequence[Any]) -> list[Any] | None:
-        """The fetches for feed values in their order; None, with nothing done, when the step must go the usual way."""
+    def run(self, values: Sequence[Any], limit: int = 0) -> list[Any] | None:
+        """The fetches for feed values in their order; None, with nothing done, when the step must go the usual way.
+
+        A time limit is of no account: nothing is waited for.
+        """
         if self._run.is_parallel():
             return None
         steps = self._steps
@@ -76,13 +80,24 @@ class InlineStep(_Step[InlineRun]):
 class HostedStep(_Step[HostedRun]):
     """One signature whose steps may wait, in the thread of the client. Thread-safe."""
 
-    def run(self, values: Sequence[Any]) -> list[Any] | None:
-        """The fetches for feed values in their order; None, with nothing done, when the step must go the usual way."""
-        if self._run.is_parallel():
+    def __init__(self, steps: InlineSteps, run: HostedRun, version: int, limit: int) -> None:
+        """`limit` is the session's time limit in milliseconds, 0 if it has none."""
+        super().__init__(steps, run, version)
+        self._limit = limit
+
+    def run(self, values: Sequence[Any], limit: int = 0) -> list[Any] | None:
+        """The fetches for feed values in their order; None, with nothing done, when the step must go the usual way.
+
+        `limit` is a time limit in milliseconds, instead of the session's.
+        """
+        limit = limit or self._limit
+        if self._run.is_parallel() or (limit and not self._run.can_be_limited()):
             return None
         steps = self._steps
         try:
-            return self._run.run(values, steps.session) if steps.enter() else None
+            if not steps.enter():
+                return None
+            return self._run.run(values, steps.session, Deadline.from_ms(limit))
         finally:
             steps.leave()
 

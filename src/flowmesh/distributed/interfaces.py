@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
@@ -67,6 +67,16 @@ class StartCall:
 
 StepSink: TypeAlias = Callable[[dict[str, Any] | None, OpError | None], None]
 """Told the values of the fetches by name, or the error."""
+
+
+class StartedPart(Protocol):
+    """A part of a step that is under way."""
+
+    def cancel(self, error: OpError) -> object:
+        """Ends it with this error, which its sink is told at once."""
+
+    def expire(self, error: OpError) -> object:
+        """Ends it because its time is over: its sink is told what it was waiting for, as soon as the task says so."""
 
 
 @dataclass
@@ -204,9 +214,9 @@ class WorkerInterface(ABC):
 
     def start_graph(
         self, call: StartCall, step_id: int, values: Sequence[Any], sink: StepSink
-    ) -> Callable[[OpError], object] | None:
+    ) -> StartedPart | None:
         """Starts a run of a registered graph, without a Future, on a task to which there is a direct connection. `values` are those of
-        the feeds, in order; `sink` is told the outcome, maybe before this returns. Returns what ends the run with an error; None, with
+        the feeds, in order; `sink` is told the outcome, maybe before this returns. Returns what ends the run; None, with
         nothing done, when the run must be started with `run_graph`."""
         return None
 

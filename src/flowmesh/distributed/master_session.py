@@ -109,8 +109,9 @@ class MasterSession:
             plan.check_feeds(prepared, feeds)
             fed = dict(feeds)
             results = None
-            if prepared.fanned is not None and options is None and deadline.at is None:
-                results = prepared.fanned.run([value for _, value in feeds], cancellation)
+            if prepared.fanned is not None and not _traces(options):
+                values = [value for _, value in feeds]
+                results = prepared.fanned.run(values, cancellation, deadline)
             if results is None:
                 results = self._run_parts(prepared, fed, options, deadline, cancellation)
             if metadata is not None:
@@ -129,7 +130,7 @@ class MasterSession:
         outer: CancellationManager | None,
     ) -> list[RunGraphResult]:
         step_id = new_step_id(self._owner)
-        trace = options is not None and options.trace_level != _NO_TRACE
+        trace = _traces(options)
         parts = prepared.parts
         alone = len(parts) == 1 or all(part.task in self._direct for part in parts)
 
@@ -146,10 +147,10 @@ class MasterSession:
 
         cancellation = CancellationManager(self._cancellation)
         token = -1 if outer is None else outer.register(cancellation.cancel)
-        step = RunningStep(prepared.parts, cancellation)
+        step = RunningStep(prepared.parts, cancellation, deadline=deadline)
         try:
-            step.start(make_call, deadline)
-            results = step.wait(deadline)
+            step.start(make_call)
+            results = step.wait()
         except BaseException:
             self.clean_up(step_id, parts)
             raise
@@ -170,25 +171,24 @@ class MasterSession:
         self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str]
     ) -> InlineStep | HostedStep | WarmFannedStep | None:
         """See `MasterInterface.inline_step`."""
-        deadline = self._deadline(None)
-        prepared = self._plan((tuple(feeds), tuple(fetches), tuple(targets)), deadline)
-        if prepared.fanned is not None and deadline.at is None:
-            return prepared.fanned.bound(fetches, prepared.version)
+        limit = self._config.operation_timeout_in_ms
+        signature = (tuple(feeds), tuple(fetches), tuple(targets))
+        prepared = self._plan(signature, Deadline.from_ms(limit))
+        if prepared.fanned is not None:
+            return prepared.fanned.bound(fetches, prepared.version, limit)
         if len(prepared.parts) != 1:
             return None
         (part,) = prepared.parts
         run = part.worker.inline_run(self.handle, part.handle, feeds, fetches)
         if isinstance(run, HostedRun):
-            # A time limit for what may wait is kept by the usual way.
-            limited = deadline.at is not None
-            return None if limited else HostedStep(self._inline, run, prepared.version)
+            return HostedStep(self._inline, run, prepared.version, limit)
         return None if run is None else InlineStep(self._inline, run, prepared.version)
 
     def repeated_step(self, target: str) -> RepeatedStep | None:
         """See `MasterInterface.repeated_step`."""
         deadline = self._deadline(None)
         prepared = self._plan(((), (), (target,)), deadline)
-        if len(prepared.parts) != 1 or deadline.at is not None:
+        if len(prepared.parts) != 1:
             return None
         (part,) = prepared.parts
         run = part.worker.many_records(self.handle, part.handle)
@@ -489,6 +489,11 @@ class MasterSession:
         ]
         futures.wait_all(leaving, deadline)
         self._plans.clear()
+
+
+def _traces(options: Any) -> bool:
+    """Whether the RunOptions ask for a trace."""
+    return options is not None and options.trace_level != _NO_TRACE
 
 
 def _compression(config: Any) -> str:

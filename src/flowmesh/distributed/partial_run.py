@@ -67,7 +67,7 @@ class PartialRun:
         self, feeds: dict[str, Any], fetches: Sequence[str], last: bool, deadline: Deadline
     ) -> list[Any]:
         # Each piece can be cancelled on its own in vain only: what ends one ends the step.
-        step = RunningStep(self._plan.parts, self._cancellation)
+        step = RunningStep(self._plan.parts, self._cancellation, deadline=deadline)
         wanted = set(fetches)
 
         def make_call(part: Part) -> RunGraphCall:
@@ -81,8 +81,8 @@ class PartialRun:
                 last=last,
             )
 
-        step.start(make_call, deadline)
-        results = step.wait(deadline)
+        step.start(make_call)
+        results = step.wait()
         direct = {n: self._fed[n] for n in fetches if n in self._fed}
         return values_of(results, fetches, direct)
 

@@ -30,13 +30,14 @@ class RunningStep:
         parts: Sequence[Part],
         cancellation: CancellationManager,
         links: Sequence[Any] | None = None,
+        deadline: Deadline = NEVER,
     ):
         """`cancellation` is the step's own: cancelling it ends all parts. `links` are the connections on which answers come, if
         they are known already."""
         self._parts = parts
         self._links = links
         self._cancellation = cancellation
-        self._deadline = NEVER
+        self._deadline = deadline
         self._lock = threading.Lock()
         self._left = len(parts)
         self._pending: set[int] = set(range(len(parts)))
@@ -46,12 +47,11 @@ class RunningStep:
         self._failures: dict[int, OpError] = {}
         self._results: list[RunGraphResult | None] = [None] * len(parts)
 
-    def start(self, make_call: Callable[[Part], RunGraphCall], deadline: Deadline) -> None:
-        """Starts all parts; those of this process last, for they run in this thread."""
-        self._deadline = deadline
+    def start(self, make_call: Callable[[Part], RunGraphCall]) -> None:
+        """Starts all parts, which keep the deadline themselves; those of this process last, for they run in this thread."""
         for index, part in enumerate(self._parts):
             try:
-                future = part.worker.run_graph(make_call(part), self._cancellation, deadline)
+                future = part.worker.run_graph(make_call(part), self._cancellation, self._deadline)
             except Exception as exc:
                 future = futures.failed(exc)
             if future.done():
@@ -93,17 +93,17 @@ class RunningStep:
         left = self._deadline.remaining()
         return error.error_code == errors.DEADLINE_EXCEEDED and left is not None and left < _SLACK
 
-    def wait(self, deadline: Deadline) -> list[RunGraphResult]:
+    def wait(self, expire: Callable[[OpError], object] | None = None) -> list[RunGraphResult]:
         """The result of each part, or the error that is the cause.
 
         Raises DeadlineExceededError, naming the tasks that were waited for, when the deadline comes first; then, and when
-        the thread is interrupted, the parts are ended.
+        the thread is interrupted, the parts are ended. Parts that do not know the deadline are told by `expire` that it has come, so that
+        they say what they wait for.
         """
         try:
-            left = deadline.remaining()
-            if self._left and left is None:
+            if self._left:
                 self._help()
-            if not self._wait(None if left is None else left + _SLACK):
+            if not self._wait_in_time(expire):
                 raise self._timed_out()
         except OpError:
             raise
@@ -129,7 +129,17 @@ class RunningStep:
         if links:
             self._helper = threading.get_ident()
             self._waker = waker = links[0].waker()
-            links[0].help_out(links, waker, lambda: not self._left)
+            links[0].help_out(links, waker, lambda: not self._left, self._deadline.remaining())
+
+    def _wait_in_time(self, expire: Callable[[OpError], object] | None) -> bool:
+        """Whether all parts are over, before the deadline or soon after: each then says what it waits for."""
+        left = self._deadline.remaining()
+        if left is None or expire is None:
+            return self._wait(None if left is None else left + _SLACK)
+        if self._wait(left):
+            return True
+        expire(errors.DeadlineExceededError(None, None, "Timed out waiting for notification."))
+        return self._wait(_SLACK)
 
     def _wait(self, seconds: float | None) -> bool:
         with self._lock:

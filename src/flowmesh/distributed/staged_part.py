@@ -32,10 +32,9 @@ class StagedPart:
             assert target is not None
             self._targets[key] = (target, routes.direct[target_task(key)])
 
-    @property
-    def usable(self) -> bool:
-        """Whether a run that begins now is best done this way."""
-        return not self.plan.is_parallel()
+    def usable(self, limited: bool = False) -> bool:
+        """Whether a run that begins now is best done this way. A run in the calling thread that is `limited` must not hold on to it."""
+        return not (self.plan.is_parallel() or (limited and self.plan.has_slow))
 
     def run(self, step_id: int, done: Done) -> StagedRun:
         """A run that has been announced, so that tensors are delivered to it; it is to be started. Raises AbortedError when

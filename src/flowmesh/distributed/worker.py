@@ -273,7 +273,7 @@ class Worker(WorkerInterface):
         what is not known."""
         session = self._session(session_handle)
         part = session.graph(graph_handle).staged(session.routes, self._steps, self._staged_over)
-        return part if part is not None and part.usable else None
+        return part if part is not None and part.usable() else None
 
     def _over(self, own: CancellationManager, token: int) -> None:
         own.close()

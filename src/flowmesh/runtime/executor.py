@@ -29,7 +29,7 @@ from flowmesh.runtime.cluster_runner import ClusterRunner
 from flowmesh.runtime.cost import HEAVY
 from flowmesh.runtime.device import Device
 from flowmesh.runtime.execution import execution_of
-from flowmesh.runtime.failures import annotate
+from flowmesh.runtime.failures import annotate, timed_out
 from flowmesh.runtime.functions import FunctionLibrary
 from flowmesh.runtime.host_ops import HostRunner, VariableSource
 from flowmesh.runtime.loop_runner import LoopRunner
@@ -246,11 +246,14 @@ class _Run:
             self._leave()
             return
         self._note_constants()
-        self._cancel_token = self._step.cancellation.register(self._fail)
-        self._drive(list(schedule.roots), at_home=self._step.at_home)
+        self._cancel_token = self._step.cancellation.register(self._cancelled)
+        deadline = self._step.deadline.at
+        # Where time is limited, what may block does not hold the caller's thread.
+        held = deadline is not None and self._executable.slow
+        self._drive(list(schedule.roots), at_home=self._step.at_home and not held)
         self._leave()
-        if not self._finished and self._step.deadline.at is not None:
-            self._set_timer(self._step.deadline.at)
+        if not self._finished and deadline is not None:
+            self._set_timer(deadline)
 
     def _set_arguments(self, args: Mapping[str, Any]) -> None:
         schedule = self._executable.schedule
@@ -285,21 +288,17 @@ class _Run:
         timer.cancel(number)
 
     def _expire(self) -> None:
-        waited = self._waited_for()
-        text = f" Still waiting for: {', '.join(waited)}." if waited else ""
-        self._fail(
-            errors.DeadlineExceededError(None, None, f"Timed out waiting for notification.{text}")
-        )
-
-    def _waited_for(self) -> list[str]:
         tasks = self._executable.schedule.tasks
         with self._lock:
             waiting = sorted(self._waiting)
-        told = []
-        for number in waiting[:20]:
-            task = tasks[number]
-            told.append(f"{task.op.name} (rendezvous key {task.key})" if task.key else task.op.name)
-        return told
+        self._fail(timed_out(tasks[number] for number in waiting))
+
+    def _cancelled(self, error: OpError) -> None:
+        """The step is ended from elsewhere; when its time is over, this part says what it was waiting for."""
+        if error.error_code == errors.DEADLINE_EXCEEDED:
+            self._expire()
+        else:
+            self._fail(error)
 
     def _fail(self, error: OpError) -> None:
         """Notes the first error, and has everything that waits on behalf of the step give up."""

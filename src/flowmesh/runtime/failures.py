@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from flowmesh.core import errors
 from flowmesh.core.dtypes import resource
 from flowmesh.core.errors import OpError
 from flowmesh.graph.operation import Operation
 from flowmesh.resources.manager import Resource
+
+if TYPE_CHECKING:
+    from flowmesh.runtime.schedule import Task
 
 # XLA begins its messages with the name of a status code.
 _XLA_STATUS = re.compile(r"^([A-Z_]+): ")
@@ -26,6 +32,7 @@ _XLA_CODES = {
 }
 IN_FUNCTION = "{{function_node"
 """How messages of errors in functions begin."""
+_MOST_NAMED = 20
 _PLACEHOLDERS = ("Placeholder", "PlaceholderV2")
 
 
@@ -91,3 +98,13 @@ def _from_xla(exc: BaseException) -> OpError | None:
     error = errors.make(code, text[found.end() :])
     error.__cause__ = exc
     return error
+
+
+def timed_out(waiting: Iterable[Task]) -> OpError:
+    """What a run says whose time is over while it waits for these units."""
+    told = [
+        f"{task.op.name} (rendezvous key {task.key})" if task.key else task.op.name
+        for task in itertools.islice(waiting, _MOST_NAMED)
+    ]
+    text = f" Still waiting for: {', '.join(told)}." if told else ""
+    return errors.DeadlineExceededError(None, None, f"Timed out waiting for notification.{text}")

@@ -2,7 +2,8 @@
 
 The usual way (`executor.py`) gives each run a Future, locks and callbacks, for its units may be completed by many threads. A part whose steps one
 thread calls again and again (a queue runner's, a training step's that begins with a batch) needs none of that: the units run in an order
-that is known, and where nothing is left but to wait, the caller's thread waits. Cancelling, errors and what queues are told of them are as there.
+that is known, and where nothing is left but to wait, the caller's thread waits, until the step's time is over. Cancelling, errors and what
+queues are told of them are as there.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import numpy as np
 
 from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
+from flowmesh.core.deadline import Deadline
 from flowmesh.passes.op_traits import Kind
 from flowmesh.runtime.cost import HEAVY
-from flowmesh.runtime.failures import annotate
+from flowmesh.runtime.failures import annotate, timed_out
 from flowmesh.runtime.inline import OrderedRun, in_order, is_complete, read_result, wanted
 from flowmesh.runtime.queue_failures import tell_queues
 from flowmesh.runtime.rendezvous import Rendezvous
@@ -28,6 +30,7 @@ from flowmesh.runtime.step import StepContext
 if TYPE_CHECKING:
     from flowmesh.runtime.executor import Executable
 
+_NEVER = Deadline()
 _KINDS = (Kind.COMPUTE, Kind.NUMPY, Kind.HOST)
 
 
@@ -79,14 +82,20 @@ class HostedRun(OrderedRun):
         """Whether several clusters are worth a thread of their own: the usual way runs those side by side."""
         return len(self._clusters) > 1 and sum(c.work >= HEAVY for c in self._clusters) > 1
 
-    def run(self, values: Sequence[Any], session: CancellationManager) -> list[Any]:
+    def can_be_limited(self) -> bool:
+        """Whether nothing in it may hold on to the caller's thread when its time is over."""
+        return not self._executable.slow
+
+    def run(
+        self, values: Sequence[Any], session: CancellationManager, deadline: Deadline = _NEVER
+    ) -> list[Any]:
         """The fetched values, for feeds in their order. `session` ends the run when it is cancelled.
 
-        Raises an OpError that names the node, or the reason of a cancellation.
+        Raises an OpError that names the node, the reason of a cancellation, or a DeadlineExceededError that names what was waited for.
         """
         own = CancellationManager(session)
         token = self._running.register(own.cancel)
-        step = StepContext(0, Rendezvous(0), own)
+        step = StepContext(0, Rendezvous(0), own, deadline)
         slots = list(self._executable.schedule.template)
         try:
             self._bind(slots, values)
@@ -128,8 +137,11 @@ class HostedRun(OrderedRun):
             if not waiting:
                 return
             done: Any = waiting
-            if len(waiting) > 1:
-                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            left = step.deadline.remaining()
+            if left is not None or len(waiting) > 1:
+                done, _ = wait(waiting, left, FIRST_COMPLETED)
+                if not done:
+                    raise timed_out(unit.task for unit in waiting.values())
             for future in list(done):
                 unit = waiting.pop(future)
                 try:

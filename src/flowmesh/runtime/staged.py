@@ -2,8 +2,8 @@
 
 Eligible is an executable of clusters, sends and receives. Each unit has the set of receives that it needs, itself or through others, as bits; when
 tensors arrive, the units whose sets are complete run one after the other in the thread that delivers, and what they
-send leaves together. Steps that are traced, have a time limit or come in pieces take the usual way (`executor.py`), and so do
-parts with work for several threads.
+send leaves together. Steps that are traced or come in pieces take the usual way (`executor.py`), and so do parts with work for several
+threads. Nothing here looks at a clock: who waits for the run says when its time is over (`expire`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flowmesh.passes.op_traits import Kind
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime.cost import PARALLEL
 from flowmesh.runtime.executor import Executable
-from flowmesh.runtime.failures import annotate
+from flowmesh.runtime.failures import annotate, timed_out
 from flowmesh.runtime.inline import in_order
 from flowmesh.runtime.pool import slow_pool
 from flowmesh.runtime.schedule import Task
@@ -96,7 +96,9 @@ class StagedPlan:
         """`executable` satisfies `can_be_staged`."""
         schedule = executable.schedule
         self.state = executable.session_state
-        self.pool = slow_pool() if executable.slow else executable.pool
+        self.has_slow = bool(executable.slow)
+        """Whether there are units that may block."""
+        self.pool = slow_pool() if self.has_slow else executable.pool
         self.arguments = schedule.arguments
         self.argument_ops = schedule.argument_ops
         self.results = schedule.results
@@ -230,13 +232,18 @@ class StagedRun:
         self._drive(at_home=False)
 
     def cancel(self, error: OpError) -> None:
-        """Ends the run with this error, unless it is over."""
+        """Ends the run with this error, unless it is over; when its time is over, with one that tells what it was waiting for."""
+        if error.error_code == errors.DEADLINE_EXCEEDED:
+            receives = self._plan.receives.values()
+            error = timed_out(task for bit, _, task in receives if not self._arrived & bit)
         with self._lock:
             if self._over:
                 return
             self._over = True
         self._owner.over(self)
         self._done(None, error)
+
+    expire = cancel
 
     def lose(self, identity: str, error: OpError) -> None:
         """Ends the run when it waits for a tensor from the server with this identity, which is gone."""

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flowmesh.core import errors, limits
+from flowmesh.distributed import sending
 from flowmesh.distributed.transport.direct import frames
 from flowmesh.distributed.transport.direct.frames import Descriptor, Encoded, Form, Kind, Place
 from flowmesh.distributed.transport.direct.memory import BufferPool, shared_pool
@@ -174,7 +175,7 @@ class Channel:
                 if len(queue) < _BATCH and sum(len(b) for b, _ in buffers) < _CORKED:
                     return
             self._sending = True
-        self._flush(may_wait=corked is None)
+        self._flush(may_wait=corked is None and sending.waits())
 
     def _send_at_once(self, data: bytes) -> bool:
         try:

@@ -21,7 +21,7 @@ from flowmesh.distributed.heartbeat import Heartbeat, Rhythm, silence
 from flowmesh.distributed.transport.direct import channel as channels, frames
 from flowmesh.distributed.transport.direct.channel import Channel, Message
 from flowmesh.distributed.transport.direct.frames import Encoded, Form, Kind
-from flowmesh.distributed.transport.direct.helping import Turn, Waker, help_out, thread_waker
+from flowmesh.distributed.transport.direct.helping import HELP, Turn, Waker, help_out, thread_waker
 from flowmesh.distributed.transport.direct.segments import THRESHOLD
 from flowmesh.distributed.transport.direct.spinning import arrived
 
@@ -221,6 +221,15 @@ class Link:
             if sink is not None:
                 sink.failed(self._lost_error(error))
 
+    def expire(self, number: int, error: OpError) -> None:
+        """Tells the other side that the time for a request is over; the answer, which says what was waited for, is still taken."""
+        if number in self._pending:
+            self._abort(number, error)
+
+    def _abort(self, number: int, error: OpError) -> None:
+        with contextlib.suppress(OpError):
+            self.channel.send(Kind.ABORT, number, frames.pack_error(*failure.to_wire(error)))
+
     def tell(self, kind: Kind, head: bytes) -> None:
         """Sends a message that has no reply; does nothing when the connection is gone."""
         with contextlib.suppress(OpError):
@@ -231,8 +240,7 @@ class Link:
         sink = self._pending.pop(number, None)
         if sink is None:
             return
-        with contextlib.suppress(OpError):
-            self.channel.send(Kind.ABORT, number, frames.pack_error(*failure.to_wire(error)))
+        self._abort(number, error)
         sink.failed(error)
 
     # -- pushing -----------------------------------------------------------------------------------------
@@ -310,9 +318,11 @@ class Link:
         return thread_waker()
 
     @staticmethod
-    def help_out(links: Sequence[Link], waker: Waker, over: Callable[[], bool]) -> None:
-        """See the function of this name."""
-        help_out(links, waker, over)
+    def help_out(
+        links: Sequence[Link], waker: Waker, over: Callable[[], bool], seconds: float | None
+    ) -> None:
+        """See the function of this name; for so many seconds at most."""
+        help_out(links, waker, over, HELP if seconds is None else min(HELP, seconds))
 
     def reply(self, number: int, head: bytes, tensors: Sequence[Encoded] = ()) -> None:
         """Answers a request; what cannot be delivered is dropped."""

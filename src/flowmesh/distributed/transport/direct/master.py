@@ -9,12 +9,13 @@ from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.core.errors import OpError
+from flowmesh.distributed import sending
 from flowmesh.distributed.heartbeat import rhythm_of
 from flowmesh.distributed.interfaces import NEVER
 from flowmesh.distributed.transport.direct import frames, records
 from flowmesh.distributed.transport.direct.channel import Message
 from flowmesh.distributed.transport.direct.frames import Encoded, Kind
-from flowmesh.distributed.transport.direct.helping import help_out, thread_waker
+from flowmesh.distributed.transport.direct.helping import thread_waker
 from flowmesh.distributed.transport.direct.link import Link
 from flowmesh.distributed.transport.direct.plane import HANDSHAKE, DirectOptions, DirectPlane
 from flowmesh.distributed.transport.direct.service import CONTINUES, STEP, TELLS
@@ -128,12 +129,15 @@ class DirectMaster(RemoteMaster):
     ) -> list[Any]:
         """Has the server run a step, for `limit` seconds at most; the `count` values of its answer."""
         cancellation = CancellationManager()
-        future = link.call(Kind.RUN_STEP, head, tuple(tensors), _values, cancellation)
-        tensors.clear()  # what was sent is not kept while the answer is awaited
+        deadline = Deadline.after(limit)
+        waits = sending.waits()
+        sending.set_waits(limit is None)
         try:
-            if limit is None and not future.done():
-                help_out((link,), thread_waker(), future.done)
-            values: list[Any] = future.result(limit)
+            future = link.call(Kind.RUN_STEP, head, tuple(tensors), _values, cancellation)
+            tensors.clear()  # what was sent is not kept while the answer is awaited
+            if not future.done():
+                link.help_out((link,), thread_waker(), future.done, limit)
+            values: list[Any] = future.result(deadline.remaining())
         except OpError:
             raise
         except TimeoutError:
@@ -145,6 +149,8 @@ class DirectMaster(RemoteMaster):
         except BaseException:
             cancellation.cancel(errors.CancelledError(None, None, "The client gave up on the step"))
             raise
+        finally:
+            sending.set_waits(waits)
         if len(values) != count:
             raise errors.InternalError(None, None, "RunStep: the answer has too few values")
         return values

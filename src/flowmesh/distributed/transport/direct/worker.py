@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from functools import partial
 from typing import Any
 
 from flowmesh.core import errors
@@ -19,6 +18,7 @@ from flowmesh.distributed.interfaces import (
     RunGraphCall,
     RunGraphResult,
     StartCall,
+    StartedPart,
     StepSink,
 )
 from flowmesh.distributed.transport.direct import frames, records
@@ -179,14 +179,14 @@ class DirectWorker(RemoteWorker):
 
     def start_graph(
         self, call: StartCall, step_id: int, values: Sequence[Any], sink: StepSink
-    ) -> Callable[[OpError], object] | None:
+    ) -> StartedPart | None:
         link = self._link
         if link is None:
             return None
         tensors = [frames.encode(v) for v in values]
         head = RUN.pack(step_id, -1.0, CLEANS_UP) + self._names(call)
         number = link.ask(Kind.RUN_GRAPH, head, tensors, _Started(call.fetches, sink))
-        return partial(link.give_up, number)
+        return _Asked(link, number)
 
     def _names(self, call: RunGraphCall | StartCall) -> bytes:
         key = (call.session_handle, call.graph_handle, tuple(call.fetches), tuple(call.feeds))
@@ -233,6 +233,24 @@ def _flags(call: RunGraphCall) -> int:
     if call.partial:
         return PIECE | LAST if call.last else PIECE
     return (CLEANS_UP if call.cleans_up else 0) | (TRACES if call.trace else 0)
+
+
+class _Asked:
+    """A part that runs on another task."""
+
+    __slots__ = ("_link", "_number")
+
+    def __init__(self, link: Link, number: int) -> None:
+        self._link = link
+        self._number = number
+
+    def cancel(self, error: OpError) -> None:
+        """See `StartedPart`."""
+        self._link.give_up(self._number, error)
+
+    def expire(self, error: OpError) -> None:
+        """See `StartedPart`."""
+        self._link.expire(self._number, error)
 
 
 class _Started:
