@@ -22,6 +22,7 @@ from flowmesh.distributed import failure
 from flowmesh.distributed.policy import Policy
 from flowmesh.distributed.server import Server
 from flowmesh.distributed.transport import messages
+from flowmesh.distributed.transport.connections import GrpcCaller
 from flowmesh.distributed.transport.direct import frames
 from flowmesh.distributed.transport.direct.plane import host_token
 from flowmesh.distributed.transport.master_service import MasterService
@@ -38,6 +39,7 @@ class Call:
     """What a service sees of a call."""
 
     alive = True
+    caller = GrpcCaller("")
 
     def on_cancel(self, callback: Any) -> None:
         """Nobody gives up here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Sequence
@@ -19,10 +20,13 @@ from flowmesh.distributed.interfaces import (
     MasterInterface,
     WorkerInterface,
 )
+from flowmesh.distributed.leases import Caller, Leases, lease_of
 from flowmesh.distributed.master_session import MasterSession
 from flowmesh.distributed.peers import Peers
 from flowmesh.graph.graph import Graph
 from flowmesh.proto import config_pb2, tensorflow_server_pb2
+
+_log = logging.getLogger(__name__)
 
 
 class Master(MasterInterface):
@@ -42,6 +46,8 @@ class Master(MasterInterface):
         self._sessions: dict[str, MasterSession] = {}
         self._own_peers: dict[str, Peers] = {}
         self._closed = False
+        self.leases = Leases(lease_of(config), self._lease_over)
+        """Those of sessions whose clients are in other processes."""
 
     # -- sessions --------------------------------------------------------------------------------------
 
@@ -170,8 +176,23 @@ class Master(MasterInterface):
         """A session; AbortedError, in TensorFlow's words, when there is none."""
         found = self._sessions.get(handle)
         if found is None:
-            raise errors.AbortedError(None, None, f"Session {handle} is not found.")
+            why = self.leases.why(handle)
+            raise errors.AbortedError(None, None, f"Session {handle} is not found.{why}")
         return found
+
+    def opened(self, handle: str, caller: Caller, config: Any) -> None:
+        """A session is that of a client in another process: it ends when that does not come back. `config` is the client's, or None."""
+        self.leases.opened(handle, caller, lease_of(config, self._config))
+        if handle not in self._sessions:
+            self.leases.closed(handle)
+
+    def _lease_over(self, handle: str, why: str) -> None:
+        _log.warning("Session %s of a client is closed: %s", handle, why)
+        self.close_session(handle)
+
+    def knows(self, handle: str) -> bool:
+        """Whether there is such a session."""
+        return handle in self._sessions
 
     def extend_session(
         self, handle: str, graph: Graph, since_id: int, deadline: Deadline = NEVER
@@ -186,6 +207,7 @@ class Master(MasterInterface):
         with self._lock:
             session = self._sessions.pop(handle, None)
             peers = self._own_peers.pop(handle, None)
+        self.leases.closed(handle)
         if session is not None:
             session.close()
         if peers is not None:
@@ -282,4 +304,5 @@ class Master(MasterInterface):
     def close(self) -> None:
         """Closes all sessions; no new ones start."""
         self._closed = True
+        self.leases.close()
         self.close_all()

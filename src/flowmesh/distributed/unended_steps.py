@@ -42,13 +42,20 @@ class UnendedSteps:
     """Thread-safe. `wait`, `over` and `session_over` are cheap and may be called for steps that are not known."""
 
     def __init__(
-        self, own: str, rhythm: Rhythm, end: Callable[[int], object], clock: Clock = timer.clock
+        self,
+        own: str,
+        rhythm: Rhythm,
+        end: Callable[[int], object],
+        clock: Clock = timer.clock,
+        restarted: Callable[[tuple[str, int]], object] = lambda master: None,
     ):
-        """`own` is the task here, whose master needs no watching; `end` has it forget a step."""
+        """`own` is the task here, whose master needs no watching; `end` has it forget a step; `restarted` is called with a master, and the
+        incarnation of its present process, where that was another one."""
         self._own = own
         self._rhythm = rhythm
         self._end = end
         self._clock = clock
+        self._restarted = restarted
         self._lock = threading.Lock()
         self._masters: dict[tuple[str, int], _Watched] = {}
         self._by_step: dict[int, tuple[str, int]] = {}
@@ -137,8 +144,11 @@ class UnendedSteps:
 
     def _met(self, master: tuple[str, int], found: Iterable[DeviceAttributes]) -> None:
         """Who has answered: another process there means that the master is gone."""
-        if all(signed(device.incarnation) != master[1] for device in found):
+        present = [signed(device.incarnation) for device in found]
+        if master[1] not in present:
             self._gone(master, f"its master {master[0]} was restarted")
+            if present:
+                self._restarted((master[0], present[0]))
             raise errors.AbortedError(None, None, f"{master[0]} was restarted")
 
     def _gone(self, master: tuple[str, int], why: str) -> None:

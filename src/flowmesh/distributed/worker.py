@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from flowmesh.core import device_spec, errors
@@ -20,6 +22,7 @@ from flowmesh.distributed.interfaces import (
     RunGraphResult,
     WorkerInterface,
 )
+from flowmesh.distributed.master_leases import MasterLeases, graph_key
 from flowmesh.distributed.partial_part import PartialParts, Started
 from flowmesh.distributed.peers import Peers
 from flowmesh.distributed.policy import Policy
@@ -40,6 +43,8 @@ from flowmesh.runtime.many_records import ManyRecords, many_records
 from flowmesh.runtime.staged import Transfer
 from flowmesh.runtime.step import StepContext
 from flowmesh.runtime.trace import TraceCollector
+
+_log = logging.getLogger(__name__)
 
 
 class Worker(WorkerInterface):
@@ -65,7 +70,15 @@ class Worker(WorkerInterface):
         self._attributes = [attributes_of(d) for d in devices]
         self._steps = StepTable(Routes(task, peers))
         self._trimmer = Trimmer()
-        self._unended = UnendedSteps(task, rhythm_of(config), self.cleanup_graph)
+        self._unended = UnendedSteps(
+            task, rhythm_of(config), self.cleanup_graph, restarted=self._forget_former
+        )
+        self.leases = MasterLeases(
+            config,
+            self._find_session,
+            self._forget_session,
+            self._forget_graph,
+        )
         self._lock = threading.Lock()
         self._sessions: dict[str, WorkerSession] = {}
         self._default = WorkerSession("", self.resources, peers)
@@ -145,9 +158,29 @@ class Worker(WorkerInterface):
             for session in gone:
                 del self._sessions[session.handle]
         for session in gone:
-            self._unended.session_over(session)
-            session.close()
+            _log.info("Session %s is forgotten: its master %s was restarted", session.handle, task)
+            self._end_session(session)
             self._trimmer.soon()
+
+    def _find_session(self, handle: str) -> WorkerSession | None:
+        return self._sessions.get(handle)
+
+    def _end_session(self, session: WorkerSession) -> None:
+        self.leases.closed(session.handle)
+        self._unended.session_over(session)
+        session.close()
+
+    def _forget_session(self, handle: str) -> None:
+        with self._lock:
+            session = self._sessions.pop(handle, None)
+        if session is not None:
+            self._end_session(session)
+            self._trimmer.soon()
+
+    def _forget_graph(self, graph_handle: str) -> None:
+        with suppress(errors.AbortedError):
+            self._default.remove(graph_handle)
+        self._trimmer.soon()
 
     def delete_worker_session(
         self, session_handle: str, deadline: Deadline = NEVER
@@ -155,8 +188,7 @@ class Worker(WorkerInterface):
         with self._lock:
             session = self._sessions.pop(session_handle, None)
         if session is not None:
-            self._unended.session_over(session)
-            session.close()
+            self._end_session(session)
         return futures.done(None)
 
     def _session(self, handle: str) -> WorkerSession:
@@ -172,7 +204,8 @@ class Worker(WorkerInterface):
         raise errors.AbortedError(
             None,
             None,
-            f'Session handle is not found: {handle}. Possibly this worker ("{self.task}") just restarted.',
+            f'Session handle is not found: {handle}. Possibly this worker ("{self.task}") just restarted.'
+            + self.leases.why(handle),
         )
 
     # -- graphs ----------------------------------------------------------------------------------------
@@ -216,6 +249,8 @@ class Worker(WorkerInterface):
         return futures.attempt(self._deregister, session_handle, graph_handle)
 
     def _deregister(self, session_handle: str, graph_handle: str) -> None:
+        if not session_handle:
+            self.leases.closed(graph_key(graph_handle))
         self._session(session_handle).remove(graph_handle)
 
     # -- steps -----------------------------------------------------------------------------------------
@@ -439,6 +474,7 @@ class Worker(WorkerInterface):
         """Ends all steps and sessions, and releases all resources."""
         error = errors.UnavailableError(None, None, f"The server of {self.task} was stopped")
         self._stopped = error
+        self.leases.close()
         self._unended.close()
         self._trimmer.close()
         self._running.cancel(error)

@@ -312,7 +312,7 @@ class CallableOptions(_message.Message):
     def __init__(self, feed: _Optional[_Iterable[str]] = ..., fetch: _Optional[_Iterable[str]] = ..., target: _Optional[_Iterable[str]] = ..., run_options: _Optional[_Union[RunOptions, _Mapping]] = ..., tensor_connection: _Optional[_Iterable[_Union[TensorConnection, _Mapping]]] = ..., feed_devices: _Optional[_Mapping[str, str]] = ..., fetch_devices: _Optional[_Mapping[str, str]] = ..., fetch_skip_sync: _Optional[bool] = ...) -> None: ...
 
 class FlowmeshOptions(_message.Message):
-    __slots__ = ("simulate_gpus", "execution", "connect_timeout_in_ms", "wait_log_after_secs", "heartbeat_interval_in_ms", "heartbeat_timeout_in_ms", "transfer_compression", "matmul_precision")
+    __slots__ = ("simulate_gpus", "execution", "connect_timeout_in_ms", "wait_log_after_secs", "heartbeat_interval_in_ms", "heartbeat_timeout_in_ms", "transfer_compression", "matmul_precision", "session_lease_in_ms")
     SIMULATE_GPUS_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_FIELD_NUMBER: _ClassVar[int]
     CONNECT_TIMEOUT_IN_MS_FIELD_NUMBER: _ClassVar[int]
@@ -321,6 +321,7 @@ class FlowmeshOptions(_message.Message):
     HEARTBEAT_TIMEOUT_IN_MS_FIELD_NUMBER: _ClassVar[int]
     TRANSFER_COMPRESSION_FIELD_NUMBER: _ClassVar[int]
     MATMUL_PRECISION_FIELD_NUMBER: _ClassVar[int]
+    SESSION_LEASE_IN_MS_FIELD_NUMBER: _ClassVar[int]
     simulate_gpus: int
     execution: str
     connect_timeout_in_ms: int
@@ -329,4 +330,5 @@ class FlowmeshOptions(_message.Message):
     heartbeat_timeout_in_ms: int
     transfer_compression: str
     matmul_precision: str
-    def __init__(self, simulate_gpus: _Optional[int] = ..., execution: _Optional[str] = ..., connect_timeout_in_ms: _Optional[int] = ..., wait_log_after_secs: _Optional[float] = ..., heartbeat_interval_in_ms: _Optional[int] = ..., heartbeat_timeout_in_ms: _Optional[int] = ..., transfer_compression: _Optional[str] = ..., matmul_precision: _Optional[str] = ...) -> None: ...
+    session_lease_in_ms: int
+    def __init__(self, simulate_gpus: _Optional[int] = ..., execution: _Optional[str] = ..., connect_timeout_in_ms: _Optional[int] = ..., wait_log_after_secs: _Optional[float] = ..., heartbeat_interval_in_ms: _Optional[int] = ..., heartbeat_timeout_in_ms: _Optional[int] = ..., transfer_compression: _Optional[str] = ..., matmul_precision: _Optional[str] = ..., session_lease_in_ms: _Optional[int] = ...) -> None: ...

@@ -3,7 +3,19 @@
 They run in Python 3.7 too, for that is what TensorFlow 1.15 needs.
 """
 
-from cases import basics, crossing, datasets, errors, files, flow, queues, state, steps, training
+from cases import (
+    basics,
+    crossing,
+    datasets,
+    errors,
+    files,
+    flow,
+    leases,
+    queues,
+    state,
+    steps,
+    training,
+)
 from cases.registry import CASES
 
 __all__ = [
@@ -14,6 +26,7 @@ __all__ = [
     "errors",
     "files",
     "flow",
+    "leases",
     "queues",
     "state",
     "steps",

@@ -17,6 +17,8 @@ CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     # Each channel has connections of its own, which end with it.
     ("grpc.use_local_subchannel_pool", 1),
+    # A session may rest: its server takes a client whose connection ends for one that is gone.
+    ("grpc.client_idle_timeout_ms", 2**31 - 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 1000),

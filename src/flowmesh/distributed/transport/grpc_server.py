@@ -16,6 +16,7 @@ from flowmesh.distributed import failure
 from flowmesh.distributed.credentials import from_environment
 from flowmesh.distributed.heartbeat import USUAL, Rhythm
 from flowmesh.distributed.transport import messages
+from flowmesh.distributed.transport.connections import GrpcCaller
 from flowmesh.distributed.transport.grpc_options import MAX_CALLS, server_options
 from flowmesh.distributed.transport.grpc_security import TokenGate, listen
 from flowmesh.distributed.transport.master_service import MasterService
@@ -50,6 +51,11 @@ class GrpcCall:
     def alive(self) -> bool:
         """Whether the caller still waits."""
         return bool(self._context.is_active())
+
+    @property
+    def caller(self) -> GrpcCaller:
+        """The other end of the connection."""
+        return GrpcCaller(self._context.peer() or "")
 
     def header(self, name: str) -> str:
         """Metadata that came with the call, or ""."""

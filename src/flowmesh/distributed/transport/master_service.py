@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from flowmesh.core import errors
@@ -14,6 +16,19 @@ from flowmesh.distributed.transport.worker_service import Call, load_nodes
 from flowmesh.distributed.worker_session import TRANSFERS
 from flowmesh.graph.graph import Graph
 from flowmesh.proto import config_pb2, graph_pb2, master_pb2
+
+_Method = Callable[["MasterService", Any, Call], Any]
+
+
+def _uses_session(method: _Method) -> _Method:
+    """A method that is called for a session, which its caller needs."""
+
+    @wraps(method)
+    def call_it(self: MasterService, request: Any, call: Call) -> Any:
+        with self._master.leases.using(request.session_handle, call.caller):
+            return method(self, request, call)
+
+    return call_it
 
 
 class MasterService:
@@ -32,9 +47,13 @@ class MasterService:
         config = request.config if request.HasField("config") else None
         handle = self._master.create_session(graph, config, request.target)
         with self._lock:
+            for old in [h for h in self._current if not self._master.knows(h)]:
+                del self._current[old]
             self._current[handle] = 0
+        self._master.opened(handle, call.caller, config)
         return master_pb2.CreateSessionResponse(session_handle=handle, graph_version=0)
 
+    @_uses_session
     def ExtendSession(self, request: Any, call: Call) -> Any:
         handle = request.session_handle
         graph = self._master.session(handle).graph
@@ -52,6 +71,7 @@ class MasterService:
                 self._current[handle] = current + 1
         return master_pb2.ExtendSessionResponse(new_graph_version=current + 1)
 
+    @_uses_session
     def RunStep(self, request: Any, call: Call) -> Any:
         response = master_pb2.RunStepResponse()
         try:
@@ -84,16 +104,19 @@ class MasterService:
             response.metadata.CopyFrom(metadata)
         messages.fill_named(response.tensor, zip(fetches, values))
 
+    @_uses_session
     def PartialRunSetup(self, request: Any, call: Call) -> Any:
         handle = self._master.partial_run_setup(
             request.session_handle, list(request.feed), list(request.fetch), list(request.target)
         )
         return master_pb2.PartialRunSetupResponse(partial_run_handle=handle)
 
+    @_uses_session
     def MakeCallable(self, request: Any, call: Call) -> Any:
         number = self._master.make_callable(request.session_handle, request.options)
         return master_pb2.MakeCallableResponse(handle=number)
 
+    @_uses_session
     def RunCallable(self, request: Any, call: Call) -> Any:
         response = master_pb2.RunCallableResponse()
         feeds = [messages.value_from_proto(proto) for proto in request.feed]
@@ -104,6 +127,7 @@ class MasterService:
             response.fetch.append(messages.value_to_proto(value))
         return response
 
+    @_uses_session
     def ReleaseCallable(self, request: Any, call: Call) -> Any:
         self._master.release_callable(request.session_handle, request.handle)
         return master_pb2.ReleaseCallableResponse()
@@ -115,6 +139,7 @@ class MasterService:
             self._current.pop(request.session_handle, None)
         return master_pb2.CloseSessionResponse()
 
+    @_uses_session
     def ListDevices(self, request: Any, call: Call) -> Any:
         response = master_pb2.ListDevicesResponse()
         for device in self._master.list_devices(request.session_handle):

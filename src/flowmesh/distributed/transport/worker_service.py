@@ -10,6 +10,8 @@ from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.distributed import failure
 from flowmesh.distributed.interfaces import RunGraphCall, RunGraphResult
+from flowmesh.distributed.leases import Caller
+from flowmesh.distributed.master_leases import graph_key
 from flowmesh.distributed.transport import messages
 from flowmesh.distributed.transport.foreign import in_our_terms
 from flowmesh.distributed.worker import Worker
@@ -33,6 +35,10 @@ class Call(Protocol):
 
     def header(self, name: str) -> str:
         """Metadata of the call."""
+
+    @property
+    def caller(self) -> Caller:
+        """Who calls."""
 
 
 def wait(future: Future[T], call: Call, cancellation: CancellationManager | None = None) -> T:
@@ -72,6 +78,7 @@ class WorkerService:
             request.isolate_session_state,
             master=(request.master_task, request.master_incarnation),
         ).result()
+        self._worker.leases.session_opened(request.session_handle, call.caller)
         return worker_pb2.CreateWorkerSessionResponse()
 
     def DeleteWorkerSession(self, request: Any, call: Call) -> Any:
@@ -83,17 +90,26 @@ class WorkerService:
         load_nodes(part, in_our_terms(request.graph_def))
         doubt_receives(part.get_operations())
         config = request.config_proto if request.HasField("config_proto") else None
-        handle = self._worker.register_graph(_session(request), part, config).result()
+        session = _session(request)
+        with self._worker.leases.using(session, call.caller):
+            handle = self._worker.register_graph(session, part, config).result()
+        if not session:
+            self._worker.leases.graph_opened(handle, call.caller)
         return worker_pb2.RegisterGraphResponse(graph_handle=handle)
 
     def DeregisterGraph(self, request: Any, call: Call) -> Any:
-        self._worker.deregister_graph(_session(request), request.graph_handle).result()
+        session, graph = _session(request), request.graph_handle
+        self._worker.leases.used(session, call.caller)
+        self._worker.deregister_graph(session, graph).result()
         return worker_pb2.DeregisterGraphResponse()
 
     def RunGraph(self, request: Any, call: Call) -> Any:
         response = worker_pb2.RunGraphResponse()
+        # Graphs that belong to no session are on a lease of their own.
+        leased = _session(request) or graph_key(request.graph_handle)
         try:
-            self._run_graph(request, call, response)
+            with self._worker.leases.using(leased, call.caller):
+                self._run_graph(request, call, response)
         except Exception as exc:
             if not request.store_errors_in_response_body:
                 raise

@@ -142,6 +142,13 @@ class Link:
         """Whether nothing more can be read."""
         self._why = "the other side closed the connection"
 
+    tells = True
+
+    @property
+    def gone(self) -> bool:
+        """See `Caller`."""
+        return not self.alive
+
     @property
     def busy(self) -> bool:
         """Whether requests are under way, in either direction."""

@@ -91,6 +91,8 @@ class DirectService:
     def lost(self, link: Link, error: OpError) -> None:
         """See `Service.lost`."""
         self._worker.peer_lost(link.identity, error)
+        self._worker.leases.lost(link)
+        self._master.leases.lost(link)
         while link.steps:
             # Nobody is left who would clean up.
             self._worker.cleanup_graph(link.steps.pop())
@@ -245,6 +247,7 @@ class DirectService:
         handle, *pairs = texts
         peers = dict(zip(pairs[::2], pairs[1::2]))
         self._worker.use_direct(handle, peers).result()
+        self._worker.leases.used(handle, link)
         link.reply(message.request, b"")
 
     def _run_step(self, link: Link, message: Message) -> None:
@@ -285,10 +288,13 @@ class DirectService:
             raise errors.InvalidArgumentError(None, None, "RunStep: feeds and names differ")
         values = [(n, frames.decode(t)) for n, t in zip(feeds, tensors)]
         session = self._master.session(handle)
-        if flags & CONTINUES:
-            results = session.partial_run(targets[0] if targets else "", values, fetches)
-        else:
-            results = session.run_step(values, fetches, targets, options, metadata, cancellation)
+        with self._master.leases.using(handle, link):
+            if flags & CONTINUES:
+                results = session.partial_run(targets[0] if targets else "", values, fetches)
+            else:
+                results = session.run_step(
+                    values, fetches, targets, options, metadata, cancellation
+                )
         encoded = [frames.encode(v) for v in results]
         return encoded if metadata is None else [*encoded, records.encode(metadata)]
 
