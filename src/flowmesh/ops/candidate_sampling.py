@@ -18,39 +18,47 @@ from flowmesh.ops import philox
 from flowmesh.ops.shape_rules import same_size, with_rank
 
 _WORDS_PER_SAMPLE = 2048
-_CHUNK = 1024  # the most samples drawn at once while looking for new classes
+_CHUNK = 1024  # the most classes drawn at once while looking for new ones
+_AHEAD_STEPS, _AHEAD_CLASSES = 32, 4096  # the most that is drawn before it is asked for
+_KEPT = 256  # draws that wait to be asked for
 
 
-class _Words:
-    """The stream of 32-bit words after a generator state."""
+class _Draws:
+    """The classes that a sampler draws, one after another, from a generator state on."""
 
-    def __init__(self, state: Any) -> None:
-        self._state = state
-        self._left = np.zeros(0, np.uint32)
-        self._used = 0
+    def __init__(self, sampler: _Sampler, state: np.ndarray, classes: np.ndarray, used: int):
+        """`classes` are those of the first `used` blocks."""
+        self._sampler, self._state = sampler, state
+        self._left, self._used = classes, used
 
     def take(self, count: int) -> np.ndarray:
-        """The next `count` words."""
+        """The next `count` classes."""
         while len(self._left) < count:
-            size = (count - len(self._left) + 3) // 4
+            size = (count - len(self._left) + 1) // 2
             offsets = np.arange(self._used, self._used + size, dtype=np.uint64)
-            more = philox.blocks_at(np, self._state, offsets).reshape(-1)
-            self._left = np.concatenate([self._left, more])
+            words = philox.blocks_at(np, self._state, offsets)
+            more = self._sampler.classes(words.reshape(-1, 2))
+            self._left = np.concatenate([self._left, more[more >= 0]])
             self._used += size
         taken, self._left = self._left[:count], self._left[count:]
         return taken
 
-    def pairs(self, count: int) -> np.ndarray:
-        """The next `count` pairs of words as uint64 [count, 2]."""
-        return self.take(2 * count).reshape(count, 2).astype(np.uint64)
-
 
 class _Sampler(OpDef, abstract=True):
-    """What the samplers share; a sampler says how to draw classes and how probable each is."""
+    """What the samplers share; a sampler says which classes words give and how probable each is.
+
+    What a step draws follows from the generator's state alone, and the states of the steps to come are known. Repeated steps therefore
+    draw for up to 32 steps at once: NumPy is called as often for one step as for many.
+    """
 
     numpy_only = True
     implicit_state = True
     NotDifferentiable = True
+
+    def __init__(self, attrs: Any) -> None:
+        super().__init__(attrs)
+        self._ahead: dict[bytes, Any] = {}
+        """By generator state: what was drawn for it or, behind the last of those, for how many steps to draw there."""
 
     def initial_state(self) -> np.ndarray:
         return philox.initial_state(self.attrs["seed"], self.attrs["seed2"])
@@ -61,12 +69,12 @@ class _Sampler(OpDef, abstract=True):
         count = TensorShape([self.attrs["num_sampled"]])
         return count, TensorShape([rows, self.attrs["num_true"]]), count
 
-    def draw(self, words: _Words, count: int) -> np.ndarray:
-        """`count` classes, int64."""
+    def classes(self, words: np.ndarray) -> np.ndarray:
+        """The class that each pair of words gives: uint32 [..., 2] -> int64 [...]; -1 where a pair gives none."""
         raise NotImplementedError
 
     def probability(self, classes: np.ndarray) -> np.ndarray:
-        """The probability of each class in one draw, float32."""
+        """The probability of each class in one draw, a new float32 array."""
         raise NotImplementedError
 
     def compute(self, xp: Any, *inputs: Any) -> Any:
@@ -79,36 +87,74 @@ class _Sampler(OpDef, abstract=True):
             )
         if attrs["unique"] and count > attrs["range_max"]:
             raise InvalidArgumentError(None, None, "Sampler's range is too small.")
-        sampled, tries = self._sample(_Words(state), count)
-        moved = philox.skip(np, state, -(-_WORDS_PER_SAMPLE * count // 4))
-        return (
-            moved,
-            sampled,
-            self._expected(true_classes, tries),
-            self._expected(sampled, tries),
-        )
+        drawn = self._ahead.pop(state.tobytes(), 1)
+        if type(drawn) is int:
+            drawn = self._draw(state, drawn)
+        moved, sampled, expected, tries = drawn
+        return moved, sampled, self._expected(true_classes, tries), expected
 
-    def _sample(self, words: _Words, count: int) -> tuple[np.ndarray, int]:
-        """The sampled classes and the number of draws it took."""
+    def _draw(self, state: np.ndarray, steps: int) -> tuple[Any, ...]:
+        """Draws for so many steps, and keeps what is for those after the first: the state of the next step, the samples, how often they are
+        expected, and how many draws it took."""
+        count = self.attrs["num_sampled"]
+        first = count + count // 4 + 8 if self.attrs["unique"] else count
+        size = (first + 1) // 2
+        stride = -(-_WORDS_PER_SAMPLE * count // 4)
+        states = [state]
+        for _ in range(steps):
+            states.append(philox.skip(np, states[-1], stride))
+        starts = np.arange(steps, dtype=np.uint64) * np.uint64(stride)
+        offsets = starts[:, None] + np.arange(size, dtype=np.uint64)
+        words = philox.blocks_at(np, state, offsets.reshape(-1))
+        classes = self.classes(words.reshape(steps, -1, 2))
+        if classes.min() < 0:
+            rows = [row[row >= 0] for row in classes]
+        else:
+            rows = list(classes)
+        found = [self._sample(_Draws(self, at, row, size), first) for at, row in zip(states, rows)]
+        sampled = np.array([values for values, _ in found], np.int64)
+        tries = np.array([[number] for _, number in found], np.float32)
+        expected = self._expected(sampled, tries)
+        if len(self._ahead) > _KEPT:  # of sessions that are gone
+            self._ahead.clear()
+        drawn = list(zip(states[1:], sampled, expected, tries))
+        for at, values in zip(states[1:], drawn[1:]):
+            self._ahead[at.tobytes()] = values
+        more = min(2 * steps, _AHEAD_STEPS, max(1, _AHEAD_CLASSES // count))
+        self._ahead.setdefault(states[-1].tobytes(), more)
+        return drawn[0]
+
+    def _sample(self, draws: _Draws, first: int) -> tuple[Any, int]:
+        """The sampled classes and the number of draws it took; `first` are looked at at once."""
         if not self.attrs["unique"]:
-            return self.draw(words, count), count
+            return draws.take(first), first
+        count = self.attrs["num_sampled"]
         found: dict[int, None] = {}
-        tries = 0
+        before, size = 0, first
         while True:
-            missing = count - len(found)
-            for value in self.draw(words, min(_CHUNK, missing + missing // 4 + 8)).tolist():
-                tries += 1
-                found.setdefault(value)
-                if len(found) == count:
-                    return np.array(list(found), np.int64), tries
+            values = draws.take(size).tolist()
+            found.update(dict.fromkeys(values))
+            if len(found) >= count:
+                sampled = list(found)[:count]
+                return sampled, before + values.index(sampled[-1]) + 1
+            before += size
+            size = min(2 * size, _CHUNK)
 
-    def _expected(self, classes: np.ndarray, tries: int) -> np.ndarray:
-        """How often each class is expected among the samples."""
+    def _expected(self, classes: np.ndarray, tries: np.ndarray) -> np.ndarray:
+        """How often each class is expected among the samples; `tries` is float32 and stretched to the classes' shape."""
         p = self.probability(classes)
         count = self.attrs["num_sampled"]
-        if tries == count:
-            return p * np.float32(count)
-        return (-np.expm1(np.float32(tries) * np.log1p(-p))).astype(np.float32)
+        at_once = tries == count
+        if at_once.all():
+            return np.multiply(p, np.float32(count), p)
+        missed = np.negative(p)
+        np.log1p(missed, missed)
+        missed *= tries
+        np.expm1(missed, missed)
+        np.negative(missed, missed)
+        if at_once.any():
+            np.copyto(missed, p * np.float32(count), where=at_once)
+        return missed
 
 
 class UniformCandidateSampler(_Sampler):
@@ -124,15 +170,15 @@ class UniformCandidateSampler(_Sampler):
     seed = Attr("int", 0)
     seed2 = Attr("int", 0)
 
-    def draw(self, words: _Words, count: int) -> np.ndarray:
+    def classes(self, words: np.ndarray) -> np.ndarray:
         size = self.attrs["range_max"]
-        rest = 0 if size & (size - 1) == 0 else (2**64 - 1) % size + 1
-        kept = np.zeros(0, np.uint64)
-        while len(kept) < count:
-            pairs = words.pairs(count - len(kept))
-            values = pairs[:, 0] | (pairs[:, 1] << np.uint64(32))
-            kept = np.concatenate([kept, values[values >= np.uint64(rest)]])
-        return (kept % np.uint64(size)).astype(np.int64)
+        wide = words.astype(np.uint64)
+        values = wide[..., 0] | (wide[..., 1] << np.uint64(32))
+        found = (values % np.uint64(size)).astype(np.int64)
+        if size & (size - 1):
+            rest = np.uint64((2**64 - 1) % size + 1)
+            found[values < rest] = -1
+        return found
 
     def probability(self, classes: np.ndarray) -> np.ndarray:
         return np.full(classes.shape, 1.0 / self.attrs["range_max"], np.float32)
@@ -151,19 +197,22 @@ class LogUniformCandidateSampler(_Sampler):
     seed = Attr("int", 0)
     seed2 = Attr("int", 0)
 
-    def draw(self, words: _Words, count: int) -> np.ndarray:
+    def classes(self, words: np.ndarray) -> np.ndarray:
         size = self.attrs["range_max"]
-        pairs = words.pairs(count)
-        bits = ((pairs[:, 0] & np.uint64(0xFFFFF)) << np.uint64(32)) | pairs[:, 1]
+        wide = words.astype(np.uint64)
+        bits = ((wide[..., 0] & np.uint64(0xFFFFF)) << np.uint64(32)) | wide[..., 1]
         uniform = (bits | np.uint64(1023 << 52)).view(np.float64) - 1.0
         value = np.exp(uniform * math.log1p(size)).astype(np.int64) - 1
         return value % size
 
     def probability(self, classes: np.ndarray) -> np.ndarray:
-        wide = classes.astype(np.float64)
-        return (np.log((wide + 2) / (wide + 1)) / math.log1p(self.attrs["range_max"])).astype(
-            np.float32
-        )
+        lower = classes.astype(np.float64)
+        upper = lower + 2.0
+        lower += 1.0
+        upper /= lower
+        np.log(upper, upper)
+        upper /= math.log1p(self.attrs["range_max"])
+        return upper.astype(np.float32)
 
 
 class ComputeAccidentalHits(OpDef):

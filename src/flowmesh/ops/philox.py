@@ -41,6 +41,10 @@ def initial_state(seed: int, seed2: int) -> np.ndarray:
 
 def skip(xp: Any, state: Array, count: int) -> Array:
     """The state `count` blocks further on (a 128-bit addition to the counter)."""
+    if xp is np:
+        counter = int.from_bytes(state[2:].astype("<u4").tobytes(), "little") + count
+        moved = (counter % (1 << 128)).to_bytes(16, "little")
+        return np.concatenate([state[:2], np.frombuffer(moved, "<u4")])
     low, high = _counter(xp, state)
     moved = low + xp.uint64(count & 0xFFFFFFFFFFFFFFFF)
     high = high + (moved < low).astype(xp.uint64)
