@@ -14,6 +14,7 @@ import numpy as np
 
 from flowmesh.core.errors import InvalidArgumentError
 from flowmesh.graph.op_def import OpDef
+from flowmesh.graph.operation import Operation
 from flowmesh.ops.gather import bad_index_error, bad_vector_error
 from flowmesh.ops.nn_softmax import label_error
 from flowmesh.ops.row_updates import check_indices
@@ -23,6 +24,19 @@ from flowmesh.ops.segment import check_range
 _DIVISIONS = frozenset(
     {"Div", "FloorDiv", "FloorMod", "Mod", "TruncateDiv", "TruncateMod", "RealDiv"}
 )
+_LABELS = frozenset({"SparseSoftmaxCrossEntropyWithLogits"})
+_CHECKED = (
+    "Gather",
+    "ResourceGather",
+    "Scatter",
+    "ResourceScatter",
+    "TensorScatter",
+    "SparseApply",
+    "ResourceSparseApply",
+    "UnsortedSegment",
+    *_LABELS,
+)
+"""How the types of the other ops begin for which there is something to look at."""
 _SHAPE_GIVEN = frozenset({"ScatterNd"})
 
 
@@ -53,13 +67,13 @@ def checks_of(op: OpDef, arguments: Sequence[Any]) -> list[ValueCheck]:
     kind = op.op_type
     if kind in _DIVISIONS:
         return _division(arguments)
-    if kind == "SparseSoftmaxCrossEntropyWithLogits":
+    if kind in _LABELS:
         classes = int(arguments[0].shape[1])
         return [ValueCheck(1, (classes,), lambda labels: label_error(labels, classes))]
     if kind.startswith("UnsortedSegment"):
         count = int(arguments[2])
         return [ValueCheck(1, (count,), _raised(check_range, count), negative=True)]
-    names = [arg.name for arg in op.flat_input_args()]
+    names = _names(op)
     if "indices" not in names:
         return []
     at = names.index("indices")
@@ -76,6 +90,20 @@ def checks_of(op: OpDef, arguments: Sequence[Any]) -> list[ValueCheck]:
     if kind.startswith(("SparseApply", "ResourceSparseApply")):
         return _within(at, arguments[0], 0, _offset_error)
     return []
+
+
+def may_have_checks(op: Operation) -> bool:
+    """Whether `checks_of` may find something for the op, by its type alone."""
+    kind = op.type
+    if kind in _DIVISIONS:
+        return bool(op.inputs[1].dtype.is_integer)
+    return kind.startswith(_CHECKED) and (
+        kind in _LABELS or kind.startswith("UnsortedSegment") or "indices" in _names(op.definition)
+    )
+
+
+def _names(op: OpDef) -> list[str]:
+    return [arg.name for arg in op.flat_input_args()]
 
 
 def _division(arguments: Sequence[Any]) -> list[ValueCheck]:

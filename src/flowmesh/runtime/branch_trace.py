@@ -15,23 +15,36 @@ from flowmesh.ops.traced_arrays import TracedArray, TracedStack
 from flowmesh.passes.conditions import Condition, find_conditions, tensor_condition
 from flowmesh.passes.frames import MERGES, SWITCHES
 from flowmesh.runtime import lanes
+from flowmesh.runtime.loop_checks import LoopChecks
 from flowmesh.runtime.program import Cell, Instruction, Nested
 
 _Run = Callable[[Instruction, list[Any]], None]
 
 
 def evaluate_branches(
-    jax: Any, nested: Nested, registers: list[Any], implicit: list[Any], run: _Run
+    jax: Any,
+    nested: Nested,
+    registers: list[Any],
+    implicit: list[Any],
+    run: _Run,
+    checks: LoopChecks,
 ) -> None:
     """Traces a program with branches; `run` traces one instruction. Raises TypeError for what cannot be traced."""
-    _Branches(jax, nested, registers, implicit, run).evaluate()
+    _Branches(jax, nested, registers, implicit, run, checks).evaluate()
 
 
 class _Branches:
     def __init__(
-        self, jax: Any, nested: Nested, registers: list[Any], implicit: list[Any], run: _Run
+        self,
+        jax: Any,
+        nested: Nested,
+        registers: list[Any],
+        implicit: list[Any],
+        run: _Run,
+        checks: LoopChecks,
     ) -> None:
         self._jax = jax
+        self._checks = checks
         self._program = nested.program
         self._registers = registers
         self._implicit = implicit
@@ -112,7 +125,7 @@ class _Branches:
         wanted = [r for r in made if r in used]
         known = self._try(group, wanted)
         arrays = [r for r in wanted if r not in known]
-        holders = _Holders(self._registers, self._implicit, group, self._jax.numpy)
+        holders = _Holders(self._registers, self._implicit, group, self._jax.numpy, self._checks)
         before = holders.state()
 
         def taken() -> Any:
@@ -150,7 +163,7 @@ class _Branches:
     def _try(self, group: Sequence[Instruction], wanted: Sequence[int]) -> dict[int, Any]:
         """Traces a group for nothing: what is known of its outputs; arrays whose elements are seen then are made."""
         known: dict[int, Any] = {}
-        holders = _Holders(self._registers, self._implicit, group, self._jax.numpy)
+        holders = _Holders(self._registers, self._implicit, group, self._jax.numpy, self._checks)
         before = holders.state()
         stacks = [(s, s.pushed, s.counting) for s in holders.stacks]
         for stack, _, _ in stacks:
@@ -180,8 +193,14 @@ class _Holders:
     """What a group may change beside its outputs."""
 
     def __init__(
-        self, registers: list[Any], implicit: list[Any], group: Sequence[Instruction], jnp: Any
+        self,
+        registers: list[Any],
+        implicit: list[Any],
+        group: Sequence[Instruction],
+        jnp: Any,
+        checks: LoopChecks,
     ) -> None:
+        self._checks = checks
         self._jnp = jnp
         self._implicit = implicit
         cells: dict[int, Cell] = {}
@@ -208,11 +227,13 @@ class _Holders:
             [self._jnp.asarray(cell.read()) for cell in self._cells],
             [self._jnp.asarray(self._implicit[k]) for k in self._states],
             [[self._jnp.asarray(part) for part in item.state] for item in self.objects],
+            self._checks.state(self._jnp),
         )
 
     def load(self, state: Any) -> None:
         """Makes a state the present one."""
-        cells, states, parts = state
+        cells, states, parts, checks = state
+        self._checks.load(checks)
         for cell, value in zip(self._cells, cells):
             cell.value, cell.written = value, True
         for k, value in zip(self._states, states):

@@ -17,7 +17,8 @@ from flowmesh.core.dtypes import as_dtype
 from flowmesh.graph.operation import Operation
 from flowmesh.ops.value_checks import ValueCheck, checks_of
 from flowmesh.runtime.failures import NodeFailure
-from flowmesh.runtime.program import Instruction, Program
+from flowmesh.runtime.loop_checks import LoopChecks
+from flowmesh.runtime.program import Instruction, Program, instructions_with_nested
 from flowmesh.runtime.values import is_array, to_host
 
 _PASS_ON = frozenset(
@@ -124,7 +125,7 @@ def _found(
     """The check that was described."""
     at, number, described = noted
     arguments = [_stand_in(arrays[a] if isinstance(a, int) else a) for a in described]
-    op = program.instructions[at].op
+    op = instructions_with_nested(program)[at].op
     return op, checks_of(op.definition, arguments)[number]
 
 
@@ -147,6 +148,8 @@ class Guards:
         self.outside: list[_Outside] = []
         self._inside: list[tuple[Operation, ValueCheck, int]] = []
         self._flags = -1
+        self.loops = LoopChecks()
+        """The checks in loops."""
         self._noted: tuple[list[_Noted], list[_Noted]] = [], []
         """Where the checks of inputs, and those of other values, came from."""
 
@@ -202,17 +205,23 @@ class Guards:
     def collect(self, jnp: Any, out: list[Any]) -> None:
         """Adds what the program has to return on account of the checks to its outputs."""
         traced, self._traced = self._traced, []
-        if not traced:
-            return
+        flags = []
         for op, check, value in traced:
             self._inside.append((op, check, len(out)))
             out.append(value)
-        self._flags = len(out)
-        out.append(jnp.stack([check.wrong(jnp, value) for _, check, value in traced]))
+            flags.append(check.wrong(jnp, value))
+        for found, flag, value in self.loops.results():
+            self._inside.append((found.instruction.op, found.check, len(out)))
+            self._noted[1].append(_Noted(found.instruction, found.number, found.arguments))
+            out.append(jnp.asarray(value))
+            flags.append(flag)
+        if flags:
+            self._flags = len(out)
+            out.append(jnp.stack(flags))
 
     def describe(self, program: Program, put: Callable[[np.ndarray], int]) -> dict[str, Any]:
         """The checks in terms of JSON; `put` keeps an array and gives its number. ValueError when they cannot be described."""
-        numbers = {instruction: n for n, instruction in enumerate(program.instructions)}
+        numbers = {i: n for n, i in enumerate(instructions_with_nested(program))}
         outside, inside = self._noted
         checks = [*(o.check for o in self.outside), *(check for _, check, _ in self._inside)]
         if not all(n.is_described(c) for n, c in zip([*outside, *inside], checks, strict=True)):

@@ -17,19 +17,28 @@ from flowmesh.passes.loop_counters import iterations
 from flowmesh.runtime import lanes
 from flowmesh.runtime.branch_trace import evaluate_branches
 from flowmesh.runtime.failures import NodeFailure
+from flowmesh.runtime.loop_checks import LoopChecks, has_checks
 from flowmesh.runtime.program import Cell, Instruction, LoopProgram, Nested
+
+_COUNT = 5
+"""Where in what is carried the number of iterations is, of a loop that runs in pieces."""
 
 _Call = Callable[[Instruction, list[Any], list[Any]], Any]
 
 
 def trace_loop(
-    jax: Any, loop: LoopProgram, arguments: Sequence[Any], implicit: list[Any], call: _Call
+    jax: Any,
+    loop: LoopProgram,
+    arguments: Sequence[Any],
+    implicit: list[Any],
+    call: _Call,
+    checks: LoopChecks,
 ) -> tuple[Any, ...]:
     """The outputs of the loop; `implicit`, and the state of what is among the arguments, are those after it.
 
-    `call` traces one instruction. Raises TypeError for what cannot be traced: shapes that change, stacks of unknown size.
+    `call` traces one instruction, and `checks` hears from it what has to be looked at. Raises TypeError for what cannot be traced: shapes that change, stacks of unknown size.
     """
-    return _Traced(jax, loop, arguments, implicit, call).run()
+    return _Traced(jax, loop, arguments, implicit, call, checks).run()
 
 
 class _Traced:
@@ -40,8 +49,10 @@ class _Traced:
         arguments: Sequence[Any],
         implicit: list[Any],
         call: _Call,
+        checks: LoopChecks,
     ) -> None:
         self._jax = jax
+        self._checks = checks
         self._loop = loop
         self._number = loop.loop.variables
         self._arguments = [lanes.settled(a) for a in arguments]
@@ -115,11 +126,13 @@ class _Traced:
             [self._as_array(cell.read()) for cell in self._cells],
             [self._as_array(self._implicit[k]) for k in self._states],
             [[self._as_array(part) for part in item.state] for item in objects],
+            self._checks.state(self._jax.numpy),
         )
 
     def _load(self, carry: tuple[Any, ...], objects: Sequence[Any]) -> list[Any]:
         """Makes what was carried the present state; the values of the variables."""
-        values, cells, states, parts = carry[:4]
+        values, cells, states, parts, checks = carry[:5]
+        self._checks.load(checks)
         for cell, value in zip(self._cells, cells):
             cell.value, cell.written = value, True
         for k, value in zip(self._states, states):
@@ -134,7 +147,7 @@ class _Traced:
         arguments = [*values, *self._arguments[self._number :]]
         registers = nested.registers(arguments)
         if nested.program.may_die:
-            evaluate_branches(self._jax, nested, registers, self._implicit, self._run)
+            evaluate_branches(self._jax, nested, registers, self._implicit, self._run, self._checks)
         else:
             nested.program.evaluate(
                 registers, self._implicit, lambda i, a: self._call(i, a, self._implicit)
@@ -159,8 +172,10 @@ class _Traced:
 
     def _goes_on(self, carry: tuple[Any, ...], objects: Sequence[Any], piece: int) -> Any:
         values = self._load(carry, objects)
-        answer = self._asked(values)
-        return answer & (carry[4] < piece) if piece else answer
+        right = ~self._checks.any_wrong(self._jax.numpy)
+        with self._checks.silent():
+            answer = self._asked(values) & right
+        return answer & (carry[_COUNT] < piece) if piece else answer
 
     def _step(self, carry: tuple[Any, ...], objects: Sequence[Any], piece: int) -> Any:
         values = self._load(carry, objects)
@@ -169,12 +184,12 @@ class _Traced:
             if np.shape(before) != np.shape(after):
                 raise TypeError("A loop variable changes its shape")
         carried = self._carry(following, objects)
-        return (*carried, carry[4] + np.int32(1)) if piece else carried
+        return (*carried, carry[_COUNT] + np.int32(1)) if piece else carried
 
     def _make_arrays(self, values: Sequence[Any]) -> None:
-        """Traces the body for nothing, and makes the arrays whose elements have been seen then."""
+        """Traces the body for nothing, and makes the arrays whose elements have been seen then. Checks are known afterwards, too."""
         objects = self._objects()
-        if not objects:
+        if not objects and not has_checks(self._loop):
             return
         ready = [o for o in objects if o.allocated]
         stacks = [o for o in objects if isinstance(o, TracedStack)]

@@ -553,6 +553,17 @@ class Nested:
         ]
 
 
+def instructions_with_nested(program: Program) -> list[Instruction]:
+    """The instructions of a program, each followed by those of the loop that it is: the same order for the same program."""
+    found: list[Instruction] = []
+    for instruction in program.instructions:
+        found.append(instruction)
+        if instruction.loop is not None:
+            for nested in (instruction.loop.cond, instruction.loop.body):
+                found += instructions_with_nested(nested.program)
+    return found
+
+
 def with_nested(ops: Sequence[Operation]) -> list[Operation]:
     """The ops, and those in the loops among them."""
     found: list[Operation] = []

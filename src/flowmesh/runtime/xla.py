@@ -225,10 +225,15 @@ class CompiledProgram:
     ) -> Any:
         op = instruction.op
         if instruction.loop is not None:
-            self._depth += 1  # inside a loop nothing can be returned for the guards
+            self._depth += 1
             try:
                 return trace_loop(
-                    self._jax, instruction.loop, arguments, implicit, self._trace_call
+                    self._jax,
+                    instruction.loop,
+                    arguments,
+                    implicit,
+                    self._trace_call,
+                    self.guards.loops,
                 )
             finally:
                 self._depth -= 1
@@ -250,8 +255,9 @@ class CompiledProgram:
             return invoke(instruction, np, arguments, implicit)
         if op.definition.step_object:  # what is known may stay so
             return invoke(instruction, jnp, arguments, implicit)
-        if self.jax_device.platform == "cpu" and not self._depth:
-            self.guards.note(jnp, instruction, arguments)
+        if self.jax_device.platform == "cpu":
+            guards = self.guards.loops if self._depth else self.guards
+            guards.note(jnp, instruction, arguments)
         arguments = [
             jnp.asarray(a) if isinstance(a, np.ndarray) and i not in instruction.needs_static else a
             for i, a in enumerate(arguments)
