@@ -175,6 +175,22 @@ def test_an_endless_loop_ends_with_its_server_session(kind: str) -> None:
         assert len(failed) == 1
 
 
+def test_a_loop_in_one_that_waits() -> None:
+    with tf.Graph().as_default(), session() as sess:
+        queue = tf.FIFOQueue(10, [tf.float32], [[]])
+        put = queue.enqueue_many([[1.0, 2.0, 3.0]])
+
+        def body(i: Any, x: Any) -> Any:
+            more = queue.dequeue()
+            inner = tf.while_loop(lambda j, y: j < i, lambda j, y: (j + 1, y + more), [0, x])
+            return i + 1, inner[1]
+
+        _, x = tf.while_loop(lambda i, x: i < 3, body, [0, 0.0])
+        for _ in range(3):
+            sess.run(put)
+            assert sess.run(x) == 2 + 3 + 3
+
+
 def test_an_error_in_a_loop_names_its_op() -> None:
     with tf.Graph().as_default():
         x = tf.placeholder(tf.int32, [None])

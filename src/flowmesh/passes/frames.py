@@ -19,6 +19,7 @@ EXITS = frozenset({"Exit", "RefExit"})
 NEXT_ITERATIONS = frozenset({"NextIteration", "RefNextIteration"})
 SWITCHES = frozenset({"Switch", "RefSwitch"})
 MERGES = frozenset({"Merge", "RefMerge"})
+_TRANSFERS = frozenset({"_Send", "_HostSend", "_Recv", "_HostRecv"})
 FRAME_OPS = ENTERS | EXITS | NEXT_ITERATIONS | {"LoopCond"}
 
 
@@ -51,6 +52,11 @@ class Frame:
         for inner in self.children.values():
             found.extend(inner.all_ops())
         return list(dict.fromkeys(found))
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether it is one task's part of a loop over several: tensors are sent or received in each iteration."""
+        return any(op.type in _TRANSFERS for op in self.ops)
 
 
 def has_frames(ops: Iterable[Operation]) -> bool:

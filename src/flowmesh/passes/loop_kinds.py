@@ -24,7 +24,8 @@ _BRANCHES = frozenset({Kind.SWITCH, Kind.MERGE})
 
 
 def classify(op: Operation) -> None:
-    """Notes on a loop that lies in no other one how it is run (attrs `steps`, `traceable`, `bounded`)."""
+    """Notes on a loop that lies in no other one how it is run (attrs `steps`, `traceable`, `bounded`), and, where that is step by step, on those
+    in it."""
     attrs = op.definition.attrs
     inner = nested_ops(op)
     kinds = {op_traits.kind_of(o) for o in inner}
@@ -40,6 +41,11 @@ def classify(op: Operation) -> None:
         and all(loop_of(o).counters for o in loops if o is not op)
     )
     attrs["bounded"] = _bound(op) if attrs["traceable"] else None
+    if attrs["steps"]:
+        for graph in loop_of(op).graphs:
+            for each in graph.get_operations():
+                if is_loop(each):
+                    classify(each)
 
 
 def _only_asks(op: Operation) -> bool:

@@ -49,9 +49,23 @@ class LoopBody:
     """The ops of the frame, for messages."""
 
     @property
-    def graphs(self) -> tuple[Graph, Graph]:
+    def graphs(self) -> tuple[Graph, ...]:
         """Both."""
         return self.cond, self.body
+
+
+@dataclass
+class SpreadBody(LoopBody):
+    """One task's part of a loop over several tasks: one graph is an iteration, with transfers and dead values.
+
+    It has `_Arg` nodes for the variables and the invariants, and `_Retval` nodes: whether the loop goes on, the next values of the variables, and what
+    leaves through the Exits; in the last iteration the next values are dead, in all others the last ones are. `cond` and `body` are this graph.
+    """
+
+    @property
+    def graphs(self) -> tuple[Graph, ...]:
+        """The iteration."""
+        return (self.body,)
 
 
 class _Typed(OpDef, abstract=True):
@@ -108,6 +122,11 @@ def loop_of(op: Operation) -> LoopBody:
     """The graphs of a loop."""
     definition: Any = op.definition
     return definition.loop  # type: ignore[no-any-return]
+
+
+def is_spread(op: Operation) -> bool:
+    """Whether the op is a part of a loop over several tasks. It runs whatever its inputs are: the other tasks want to be told that values are dead."""
+    return is_loop(op) and isinstance(loop_of(op), SpreadBody)
 
 
 def nested_ops(op: Operation) -> list[Operation]:

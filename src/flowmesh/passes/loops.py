@@ -9,6 +9,9 @@ Rules
   4. Inner frames first; a loop stands in the frame around it as one op.
   5. Control inputs from outside a frame are those of the loop. Inside, those that only say that the iteration goes on are dropped.
   6. `Counter`s note what may be known of the number of iterations.
+  7. TensorFlow's masters spread loops over tasks: each part of one has transfers in it, and where LoopCond is on another task a loop that only
+     receives its value. Such a frame becomes one graph, an iteration, with the Switches of its variables; values are dead as in TensorFlow, for
+     both sides count on being told. It lies in no other loop.
 Precondition: the part is owned by the caller; each frame lies in it as a whole.
 Postcondition: a graph without frames, its ops in topological order; the part itself when it has none.
 """
@@ -18,11 +21,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flowmesh.core import errors
-from flowmesh.core.dtypes import DType
+from flowmesh.core.dtypes import DType, bool as bool_dtype
 from flowmesh.core.shapes import unknown_shape
+from flowmesh.graph import registry
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
+from flowmesh.passes.conditions import RECEIVES
 from flowmesh.passes.frames import (
     ENTERS,
     EXITS,
@@ -36,7 +41,7 @@ from flowmesh.passes.frames import (
 )
 from flowmesh.passes.loop_counters import find_counters
 from flowmesh.passes.loop_kinds import classify
-from flowmesh.passes.loop_op import Argument, Loop, LoopBody, Result, is_loop
+from flowmesh.passes.loop_op import Argument, Loop, LoopBody, Result, SpreadBody, is_loop
 from flowmesh.passes.prune import topological_order
 from flowmesh.passes.simplify import simplify
 
@@ -53,7 +58,11 @@ def raise_loops(part: Graph) -> Graph:
     _refuse_ends_inside(ordered, root, frame_of)
     graph = Graph()
     graph.foreign, graph.functions = part.foreign, part.functions
-    _Target(graph, root, frame_of, {}).add(root.ops)
+    target = _Target(graph, root, frame_of, {})
+    target.add(root.ops)
+    for frame in root.children.values():
+        if frame.is_spread and not frame.exits:
+            target._add_loop(frame)
     for op in graph.get_operations():
         if is_loop(op):
             classify(op)
@@ -65,7 +74,8 @@ def _refuse_ends_inside(
 ) -> None:
     """What is fetched, sent or run must be outside of loops: inside there is no one value."""
     for op in ops:
-        if op.type in ("_Send", "_HostSend", "_Retval") and frame_of[op] is not root:
+        ends = op.type == "_Retval" or op.definition.attrs.get("client_terminated")
+        if op.inputs and ends and frame_of[op] is not root:
             source = op.inputs[0]
             raise errors.InvalidArgumentError(
                 None,
@@ -73,14 +83,31 @@ def _refuse_ends_inside(
                 f"The tensor {source.name} is inside the loop {frame_of[op].name}: it cannot be fetched, nor sent to another "
                 "task. Take what leaves the loop, and leave the loop on one task.",
             )
-    for frame in _frames_in(root) - {root}:
-        if not frame.exits:
+    frames = _frames_in(root) - {root}
+    for frame in frames:
+        if frame.is_spread:
+            _check_spread(frame)
+    for frame in frames:
+        if not frame.exits and not frame.is_spread:
             first = frame.all_ops()[0]
             raise errors.InvalidArgumentError(
                 None,
                 first,
                 f"Nothing that leaves the loop {frame.name} is asked for: an operation inside a loop cannot be run alone",
             )
+
+
+def _check_spread(frame: Frame) -> None:
+    """Loops in loops are whole: there are no names for the iterations of a spread one."""
+    outer = frame.parent
+    if outer is not None and outer.parent is not None:
+        raise errors.InvalidArgumentError(
+            None,
+            (frame.ops or frame.enters)[0],
+            f"The loop {frame.name} lies in another loop, {outer.name}, and is spread over several tasks, which a Flowmesh task cannot run: "
+            "place all of the inner loop on one task (tf.device around it and in its functions), or use a Flowmesh server as the master, which "
+            "does so by itself.",
+        )
 
 
 class _Target:
@@ -92,7 +119,10 @@ class _Target:
         frame: Frame,
         frame_of: dict[Operation, Frame],
         tensors: dict[Tensor, Tensor],
+        spread: bool = False,
     ) -> None:
+        """`spread`: the frame stays as it is but for its beginning and end."""
+        self.spread = spread
         self.graph = graph
         self.frame = frame
         self.frame_of = frame_of
@@ -157,10 +187,17 @@ class _Target:
 
     def _counts(self, control: Operation) -> bool:
         """Whether a control input is an op of this frame, and says more than that the iteration goes on."""
-        return self.frame_of.get(control) is self.frame and not _is_pivot(control, self.frame)
+        if self.frame_of.get(control) is not self.frame:
+            return False
+        if self.spread:
+            return control.type not in ENTERS and not _is_variable(control)
+        return not _is_pivot(control, self.frame)
 
     def _copy(self, op: Operation) -> Operation:
         inputs = [self.tensor(t) for t in op.inputs]
+        if op.type == "LoopCond":  # a value like any other
+            definition = registry.lookup("Identity")({"T": bool_dtype})
+            return self.make(op, definition, inputs, [], [t.shape for t in op.outputs])
         controls = [self.copies[c] for c in op._control_inputs if self._counts(c)]
         return self.make(op, op.definition, inputs, controls, [t.shape for t in op.outputs])
 
@@ -191,7 +228,7 @@ class _Target:
         return found
 
     def _add_loop(self, frame: Frame) -> None:
-        maker = _LoopMaker(frame, self.frame_of)
+        maker = (_SpreadMaker if frame.is_spread else _LoopMaker)(frame, self.frame_of)
         inputs = [self.tensor(t) for t in maker.inputs]
         # An invariant that is a reference is one inside, too, and read when it is used.
         kinds = [op.outputs[0].dtype for op in maker.merges]
@@ -261,8 +298,8 @@ class _LoopMaker:
         self._frame = frame
         self._frame_of = frame_of
         self._inside = _frames_in(frame)
-        self.merges = [op for op in frame.ops if self._is_variable(op)]
-        conds = [op for op in frame.ops if op.type == "LoopCond"]
+        self.merges = [op for op in frame.ops if _is_variable(op)]
+        conds = self._conditions()
         if len(conds) != 1 or not self.merges:
             raise self._error("it has no single LoopCond" if self.merges else "it has no variable")
         self.cond = conds[0]
@@ -289,9 +326,9 @@ class _LoopMaker:
             "task's part of the graph: leave it, and its gradients, on one task.",
         )
 
-    @staticmethod
-    def _is_variable(op: Operation) -> bool:
-        return op.type in MERGES and any(t.op.type in NEXT_ITERATIONS for t in op.inputs)
+    def _conditions(self) -> list[Operation]:
+        """What decides whether the loop goes on."""
+        return [op for op in self._frame.ops if op.type == "LoopCond"]
 
     def _first_value(self, op: Operation) -> Tensor:
         for tensor in op.inputs:
@@ -413,11 +450,15 @@ class _LoopMaker:
         return list(taken)
 
     def _graph(
-        self, results: list[Tensor], ops: Iterable[Operation], shared: list[Tensor]
+        self,
+        results: list[Tensor],
+        ops: Iterable[Operation],
+        shared: list[Tensor],
+        spread: bool = False,
     ) -> Graph:
         graph = Graph()
         graph.functions = self.cond.graph.functions
-        target = _Target(graph, self._frame, self._frame_of, {})
+        target = _Target(graph, self._frame, self._frame_of, {}, spread)
         arguments: dict[Tensor, Tensor] = {}
 
         def argument(origin: Tensor) -> Tensor:
@@ -440,7 +481,7 @@ class _LoopMaker:
                 arguments[op.outputs[0]] = arguments[op.inputs[0]]
         for tensor in shared:
             arguments[tensor] = argument(tensor)
-        for op in self._switches:
+        for op in self._switches if not spread else ():
             value = op.inputs[0]
             while value not in arguments and value.op.type in _IDENTITIES:
                 value = value.op.inputs[0]
@@ -461,6 +502,46 @@ class _LoopMaker:
                 f"_result_{index}",
             )
         return graph
+
+
+class _SpreadMaker(_LoopMaker):
+    """One task's part of a loop over several tasks, as a `SpreadBody`."""
+
+    def _conditions(self) -> list[Operation]:
+        here = super()._conditions()
+        if here:
+            return here
+        # Its value comes from the task where LoopCond is: that is what the variables' Switches take.
+        taken = (op.inputs[1].op for op in self._frame.ops if self._splits_a_variable(op))
+        return list(dict.fromkeys(op for op in taken if op.type in RECEIVES))
+
+    @staticmethod
+    def _splits_a_variable(op: Operation) -> bool:
+        return op.type in SWITCHES and _is_variable(op.inputs[0].op)
+
+    def make(self, kinds: list[DType]) -> LoopBody:
+        """The loop; `kinds` are the dtypes of its inputs."""
+        self._kinds = kinds
+        begins = {*self.merges, *(op for op in self._frame.ops if op.type in NEXT_ITERATIONS)}
+        ops = [op for op in self._frame.ops if op not in begins]
+        following = [self._next_value(op) for op in self.merges]
+        leaving = [op.inputs[0] for op in self._frame.exits]
+        graph = self._graph([self.cond.outputs[0], *following, *leaving], ops, [], spread=True)
+        return SpreadBody(
+            self._frame.name,
+            graph,
+            graph,
+            len(self.merges),
+            len(self.invariants),
+            0,
+            (),
+            ops=self._frame.all_ops(),
+        )
+
+
+def _is_variable(op: Operation) -> bool:
+    """Whether an op is the variable of a loop."""
+    return op.type in MERGES and any(t.op.type in NEXT_ITERATIONS for t in op.inputs)
 
 
 def _shape_of(tensor: Tensor) -> object:

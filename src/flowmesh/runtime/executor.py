@@ -20,6 +20,7 @@ import numpy as np
 from flowmesh.core import errors
 from flowmesh.core.errors import OpError
 from flowmesh.graph.graph import Graph
+from flowmesh.passes.loop_op import is_spread
 from flowmesh.passes.loops import raise_loops
 from flowmesh.passes.op_traits import Kind
 from flowmesh.resources.manager import ResourceManager
@@ -355,7 +356,7 @@ class _Run:
                     value = value.read()
                 except OpError as exc:
                     raise annotate(op, exc) from exc
-            elif value is DEAD:
+            elif value is DEAD and not self._step.iteration:
                 raise errors.InvalidArgumentError(None, op, f"Retval[{number}] does not have value")
             results[name] = value
         return results
@@ -439,7 +440,7 @@ class _Run:
         if kind is Kind.SEND:
             return self._send(task, inputs[0])
         if kind is Kind.RECV:
-            return self._step.rendezvous.recv_async(task.key)
+            return self._step.rendezvous.recv_async(self._step.key(task.key))
         if kind is Kind.SWITCH:
             value = self._plain(task, 0, inputs[0])
             return (DEAD, value) if bool(to_host(inputs[1])) else (value, DEAD)
@@ -459,7 +460,7 @@ class _Run:
         return value
 
     def _send(self, task: Task, value: Any) -> tuple[()]:
-        self._step.rendezvous.send(task.key, self._plain(task, 0, value))
+        self._step.rendezvous.send(self._step.key(task.key), self._plain(task, 0, value))
         return ()
 
     def _merge(self, task: Task, inputs: Sequence[Any]) -> tuple[Any, Any]:
@@ -533,6 +534,8 @@ class _Run:
     # -- dead values -----------------------------------------------------------------------------------------
 
     def _is_dead(self, task: Task) -> bool:
+        if task.kind is Kind.LOOP and is_spread(task.op):
+            return False
         dead = self._dead
         if dead is not None and any(dead[number] for number in task.controls):
             return True
@@ -547,7 +550,7 @@ class _Run:
         self._dead[task.index] = 1
         if task.kind is Kind.SEND:
             try:
-                self._step.rendezvous.send(task.key, None, is_dead=True)
+                self._step.rendezvous.send(self._step.key(task.key), None, is_dead=True)
             except OpError as error:
                 self._fail(error)
                 return []

@@ -2,7 +2,8 @@
 
 In pieces: the loop is a program that stops after a number of iterations, to be gone on with; it is run by a `ClusterRunner`, by NumPy at
 first, and compiled as soon as the work done would have paid for it. Step by step: condition and body are executables, and an iteration
-that has to wait (for a queue, say) holds no thread. Between pieces and steps the loop asks whether it is still wanted.
+that has to wait (for a queue, say) holds no thread. Between pieces and steps the loop asks whether it is still wanted. A part of a loop over
+several tasks goes iteration by iteration, under the names that TensorFlow's tasks give these.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from flowmesh.core.dtypes import bool as bool_dtype
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
-from flowmesh.passes.loop_op import Argument, Loop, loop_of, nested_ops
+from flowmesh.ops.string_hash import hash64
+from flowmesh.passes.loop_op import Argument, Loop, is_spread, loop_of, nested_ops
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime import cost
 from flowmesh.runtime.cluster_runner import ClusterRunner
@@ -24,7 +26,7 @@ from flowmesh.runtime.execution import Execution
 from flowmesh.runtime.interruption import check_step, working_for
 from flowmesh.runtime.program import Program, expected_iterations
 from flowmesh.runtime.step import SessionState, StepContext
-from flowmesh.runtime.values import to_host
+from flowmesh.runtime.values import DEAD, to_host
 
 _PIECE_WORK = 30_000_000
 """What a piece may take: it cannot be stopped half-way."""
@@ -164,6 +166,78 @@ class _Rounds:
         return False
 
 
+class SpreadRunner:
+    """A part of a loop over several tasks."""
+
+    def __init__(self, op: Operation, make: Callable[[Graph], Any]) -> None:
+        """`make` makes the executable of a graph."""
+        self.loop = loop_of(op)
+        self.iteration = make(self.loop.body)
+        self.exits = len(op.outputs)
+        # As TensorFlow's executor numbers a frame that is in no other one.
+        self.frame = hash64(f";0;{self.loop.name}".encode())
+
+    def run(self, inputs: Sequence[Any], step: StepContext) -> Any:
+        """The outputs, or a Future of them."""
+        rounds = _SpreadRounds(self, inputs, step)
+        rounds.go_on()
+        future = rounds.future
+        return future.result() if future.done() else future
+
+
+class _SpreadRounds:
+    """One run of such a part."""
+
+    def __init__(self, runner: SpreadRunner, inputs: Sequence[Any], step: StepContext) -> None:
+        self._runner = runner
+        self._outer = step
+        self._values = list(inputs)
+        self._number = 0
+        self.future: Future[list[Any]] = Future()
+
+    def go_on(self) -> None:
+        """Runs iterations until one has to wait, or the loop is over."""
+        outer, runner = self._outer, self._runner
+        try:
+            while True:
+                check_step(outer)
+                step = StepContext(
+                    outer.step_id, outer.rendezvous, outer.cancellation, trace=outer.trace
+                )
+                step.iteration = f"{runner.frame}:{self._number}"
+                part = runner.iteration
+                given = {name: self._values[int(name)] for name in part.schedule.arguments}
+                waiting = part.run(step, given)
+                if not waiting.done():
+                    waiting.add_done_callback(self._arrived)
+                    return
+                if self._take(waiting.result()):
+                    return
+        except Exception as exc:
+            self.future.set_exception(exc)
+
+    def _arrived(self, waiting: Future[dict[str, Any]]) -> None:
+        try:
+            over = self._take(waiting.result())
+        except Exception as exc:
+            self.future.set_exception(exc)
+            return
+        if not over:
+            self.go_on()
+
+    def _take(self, results: dict[str, Any]) -> bool:
+        """Takes the results of an iteration; whether the loop is over."""
+        variables = self._runner.loop.variables
+        self._number += 1
+        goes_on = results["0"]
+        if goes_on is not DEAD and bool(to_host(goes_on)):
+            self._values[:variables] = [results[str(i + 1)] for i in range(variables)]
+            return False
+        leaving = range(1 + variables, 1 + variables + self._runner.exits)
+        self.future.set_result([results[str(i)] for i in leaving])
+        return True
+
+
 class LoopRunner:
     """A loop of an executable, run in whichever way suits it."""
 
@@ -181,8 +255,10 @@ class LoopRunner:
         self._reads = list(reads)
         self.keeps_state = any(o.definition.implicit_state for o in nested_ops(op))
         """Whether there are random generators in it."""
-        self._runner: PieceRunner | StepRunner
-        if op.definition.attrs["steps"]:
+        self._runner: PieceRunner | StepRunner | SpreadRunner
+        if is_spread(op):
+            self._runner = SpreadRunner(op, make)
+        elif op.definition.attrs["steps"]:
             self._runner = StepRunner(op, make)
         else:
             self._runner = PieceRunner(op, device, how, session, label)

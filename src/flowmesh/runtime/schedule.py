@@ -13,6 +13,7 @@ from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
 from flowmesh.passes.cluster import Unit, cluster
+from flowmesh.passes.loop_op import is_spread
 from flowmesh.passes.op_traits import Kind
 from flowmesh.runtime.program import Program, constant_of
 from flowmesh.runtime.rendezvous import make_key
@@ -113,7 +114,9 @@ class _Builder:
             if tensor in self._constants:
                 schedule.template[slot] = self._constants[tensor]
         schedule.roots = [t.index for t in schedule.tasks if not t.pending]
-        schedule.may_die = any(t.kind in (Kind.SWITCH, Kind.RECV) for t in schedule.tasks)
+        schedule.may_die = any(
+            t.kind in (Kind.SWITCH, Kind.RECV) or is_spread(t.op) for t in schedule.tasks
+        )
         return schedule
 
     def _slot(self, tensor: Tensor) -> int:

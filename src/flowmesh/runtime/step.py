@@ -77,6 +77,12 @@ class StepContext:
     trace: TraceCollector | None = None
     at_home: bool = True
     """Whether the thread that starts the run may do heavy work, rather than others that wait for it."""
+    iteration: str = ""
+    """For an iteration of a loop over several tasks, what stands for it in the keys of its transfers; its arguments and results may be dead."""
+
+    def key(self, key: str) -> str:
+        """The rendezvous key of a transfer in this run."""
+        return f"{key.rpartition(';')[0]};{self.iteration}" if self.iteration else key
 
 
 def local_step(
