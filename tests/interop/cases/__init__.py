@@ -5,6 +5,7 @@ They run in Python 3.7 too, for that is what TensorFlow 1.15 needs.
 
 from cases import (
     basics,
+    compression,
     crossing,
     datasets,
     errors,
@@ -22,6 +23,7 @@ from cases.registry import CASES
 __all__ = [
     "CASES",
     "basics",
+    "compression",
     "crossing",
     "datasets",
     "errors",
