@@ -53,18 +53,6 @@ def test_partitioned_checkpoints_cross(
 
 
 @pytest.mark.parametrize(("ps", "worker"), [("flowmesh", "tf115"), ("tf115", "flowmesh")])
-def test_a_spread_loop_in_a_spread_loop(pool: Pool, ps: str, worker: str) -> None:
-    """A master of Flowmesh keeps loops whole; under one of TensorFlow the session is told what to do."""
-    cluster = pool.cluster(ps, worker)
-    own, other = ("ps", "worker") if ps == "flowmesh" else ("worker", "ps")
-    seen = pool.run("tf115", "spread_in_spread", cluster.targets[own], f"{ps}-nested-own")
-    assert seen["data"] == [8.0, 0.25]  # 0 + 1 + 2 times w
-    kind, text = pool.run("tf115", "spread_in_spread", cluster.targets[other], f"{ps}-nested")
-    assert kind == "InvalidArgumentError"
-    assert "lies in another loop" in text and "place all of the inner loop on one task" in text
-
-
-@pytest.mark.parametrize(("ps", "worker"), [("flowmesh", "tf115"), ("tf115", "flowmesh")])
 @pytest.mark.parametrize("case", ["share_linear_regression", "share_mlp"])
 def test_both_masters_train_the_same_variables(pool: Pool, ps: str, worker: str, case: str) -> None:
     """A TensorFlow client at one master and a Flowmesh client at the other, by turns; the end is that of one process."""

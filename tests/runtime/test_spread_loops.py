@@ -12,7 +12,6 @@ from flowmesh.graph.graph import Graph
 from flowmesh.graph.importer import load_graph_def
 from flowmesh.ops.string_hash import hash64
 from flowmesh.passes.conditions import doubt_receives
-from flowmesh.passes.loops import raise_loops
 from flowmesh.proto import graph_pb2, types_pb2
 from flowmesh.runtime.executor import Executable
 from flowmesh.runtime.rendezvous import Rendezvous
@@ -183,14 +182,3 @@ def test_a_part_ends_when_its_step_is_cancelled() -> None:
     step.cancellation.cancel(errors.CancelledError(None, None, "enough"))
     with pytest.raises(errors.CancelledError, match="enough"):
         waiting.result(60)
-
-
-def test_a_spread_loop_in_a_loop_is_refused_with_what_to_do() -> None:
-    part = Part(Machine(cpus=2), 0)
-    part.enter("outer", part.const("one", 1.0), FLOAT, "outer")
-    part.enter("inner", "outer", FLOAT, "outer/inner")
-    part.transfer("_Send", "edge", 0, 1, "inner", kind=FLOAT)
-    with pytest.raises(errors.InvalidArgumentError) as caught:
-        raise_loops(part.graph())
-    for text in ("outer/inner lies in another loop, outer", "place all of the inner loop on one"):
-        assert text in caught.value.message

@@ -55,8 +55,10 @@ class Frame:
 
     @property
     def is_spread(self) -> bool:
-        """Whether it is one task's part of a loop over several: tensors are sent or received in each iteration."""
-        return any(op.type in _TRANSFERS for op in self.ops)
+        """Whether it is one task's part of a loop over several: tensors are sent or received in each iteration, or in one of a loop in it."""
+        return any(op.type in _TRANSFERS for op in self.ops) or any(
+            inner.is_spread for inner in self.children.values()
+        )
 
 
 def has_frames(ops: Iterable[Operation]) -> bool:

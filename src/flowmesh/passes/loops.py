@@ -11,7 +11,7 @@ Rules
   6. `Counter`s note what may be known of the number of iterations.
   7. TensorFlow's masters spread loops over tasks: each part of one has transfers in it, and where LoopCond is on another task a loop that only
      receives its value. Such a frame becomes one graph, an iteration, with the Switches of its variables; values are dead as in TensorFlow, for
-     both sides count on being told. It lies in no other loop.
+     both sides count on being told.
 Precondition: the part is owned by the caller; each frame lies in it as a whole.
 Postcondition: a graph without frames, its ops in topological order; the part itself when it has none.
 """
@@ -27,7 +27,7 @@ from flowmesh.graph import registry
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
 from flowmesh.graph.tensor import Tensor
-from flowmesh.passes.conditions import RECEIVES
+from flowmesh.passes.conditions import RECEIVES, encode
 from flowmesh.passes.frames import (
     ENTERS,
     EXITS,
@@ -60,9 +60,7 @@ def raise_loops(part: Graph) -> Graph:
     graph.foreign, graph.functions = part.foreign, part.functions
     target = _Target(graph, root, frame_of, {})
     target.add(root.ops)
-    for frame in root.children.values():
-        if frame.is_spread and not frame.exits:
-            target._add_loop(frame)
+    target.add_spread(root)
     for op in graph.get_operations():
         if is_loop(op):
             classify(op)
@@ -83,11 +81,7 @@ def _refuse_ends_inside(
                 f"The tensor {source.name} is inside the loop {frame_of[op].name}: it cannot be fetched, nor sent to another "
                 "task. Take what leaves the loop, and leave the loop on one task.",
             )
-    frames = _frames_in(root) - {root}
-    for frame in frames:
-        if frame.is_spread:
-            _check_spread(frame)
-    for frame in frames:
+    for frame in _frames_in(root) - {root}:
         if not frame.exits and not frame.is_spread:
             first = frame.all_ops()[0]
             raise errors.InvalidArgumentError(
@@ -95,19 +89,6 @@ def _refuse_ends_inside(
                 first,
                 f"Nothing that leaves the loop {frame.name} is asked for: an operation inside a loop cannot be run alone",
             )
-
-
-def _check_spread(frame: Frame) -> None:
-    """Loops in loops are whole: there are no names for the iterations of a spread one."""
-    outer = frame.parent
-    if outer is not None and outer.parent is not None:
-        raise errors.InvalidArgumentError(
-            None,
-            (frame.ops or frame.enters)[0],
-            f"The loop {frame.name} lies in another loop, {outer.name}, and is spread over several tasks, which a Flowmesh task cannot run: "
-            "place all of the inner loop on one task (tf.device around it and in its functions), or use a Flowmesh server as the master, which "
-            "does so by itself.",
-        )
 
 
 class _Target:
@@ -135,6 +116,12 @@ class _Target:
         for op in ops:
             if op not in self.copies:
                 self._add(op)
+
+    def add_spread(self, frame: Frame) -> None:
+        """Copies the loops in a frame that nothing comes out of: parts of loops whose values are wanted elsewhere."""
+        for inner in frame.children.values():
+            if inner.is_spread and not inner.exits:
+                self._add_loop(inner)
 
     def _add(self, op: Operation) -> None:
         """Copies an op after all that it depends on (an inner loop depends on more than each of its Exits)."""
@@ -240,6 +227,8 @@ class _Target:
         made = self.make(
             maker.cond, definition, inputs, controls, [t.shape for t in outputs], frame.name
         )
+        if frame.is_spread:  # whether it is alive, it learns from others
+            made.extra_attrs["_condition"] = encode(frozenset({(f"^{made.name}", 1)}))
         for op, tensor in zip(frame.exits, made.outputs):
             self.copies[op] = made
             self.tensors[op.outputs[0]] = tensor
@@ -489,6 +478,8 @@ class _LoopMaker:
                 arguments[op.outputs[1]] = arguments[value]
         target.tensors = arguments
         target.add(ops)
+        if spread:
+            target.add_spread(self._frame)
         for index, tensor in enumerate(results):
             if tensor not in arguments and tensor.op not in target.copies:
                 target.add([tensor.op])

@@ -174,8 +174,6 @@ class SpreadRunner:
         self.loop = loop_of(op)
         self.iteration = make(self.loop.body)
         self.exits = len(op.outputs)
-        # As TensorFlow's executor numbers a frame that is in no other one.
-        self.frame = hash64(f";0;{self.loop.name}".encode())
 
     def run(self, inputs: Sequence[Any], step: StepContext) -> Any:
         """The outputs, or a Future of them."""
@@ -191,6 +189,9 @@ class _SpreadRounds:
     def __init__(self, runner: SpreadRunner, inputs: Sequence[Any], step: StepContext) -> None:
         self._runner = runner
         self._outer = step
+        # As TensorFlow's executor names and numbers a frame.
+        self._name = f"{step.within};{runner.loop.name}"
+        self._frame = hash64(self._name.encode())
         self._values = list(inputs)
         self._number = 0
         self.future: Future[list[Any]] = Future()
@@ -204,7 +205,8 @@ class _SpreadRounds:
                 step = StepContext(
                     outer.step_id, outer.rendezvous, outer.cancellation, trace=outer.trace
                 )
-                step.iteration = f"{runner.frame}:{self._number}"
+                step.iteration = f"{self._frame}:{self._number}"
+                step.within = f"{self._name};{self._number}"
                 part = runner.iteration
                 given = {name: self._values[int(name)] for name in part.schedule.arguments}
                 waiting = part.run(step, given)

@@ -80,6 +80,9 @@ class StepContext:
     iteration: str = ""
     """For an iteration of a loop over several tasks, what stands for it in the keys of its transfers; its arguments and results may be dead."""
 
+    within: str = ";0"
+    """What TensorFlow's names of the loops that begin in this run begin with: that of the loop around them, and its iteration."""
+
     def key(self, key: str) -> str:
         """The rendezvous key of a transfer in this run."""
         return f"{key.rpartition(';')[0]};{self.iteration}" if self.iteration else key

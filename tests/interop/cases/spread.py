@@ -114,26 +114,37 @@ def spread_branches(tf, ctx):
         return [session.run([x, chosen], {take: t}) for t in (True, False, True, False)]
 
 
-@case(expect=None, clients=())
+@case(clients=GRAPH_CLIENTS)
 def spread_in_spread(tf, ctx):
-    """A loop over both tasks in another: what a session says to that."""
+    """A loop over both tasks in another, around one that is whole; with the gradient, and in a branch."""
     w = _weights(tf, ctx)
+    take = tf.placeholder(tf.bool, [])
+    times = tf.placeholder(tf.int32, [])
     with tf.device(ctx.worker):
 
         def inner(j, y):
             with tf.device(ctx.ps):
-                return j + 1, y * w
+                far = tf.while_loop(
+                    lambda k, z: k < 2, lambda k, z: (k + 1, z * w), [tf.constant(0), y]
+                )[1]
+            return j + 1, far + 1.0
 
         def outer(i, x):
+            with tf.device(ctx.ps):
+                x = x - w
             return i + 1, tf.while_loop(lambda j, y: j < i, inner, [tf.constant(0), x])[1]
 
-        _, x = tf.while_loop(lambda i, x: i < 3, outer, [tf.constant(0), tf.constant([1.0, 2.0])])
+        def looped(x):
+            return tf.while_loop(lambda i, x: i < times, outer, [tf.constant(0), x])[1]
+
+        x = tf.constant([1.0, 2.0])
+        last = looped(x)
+        slope = tf.gradients(last, x)[0]
+        chosen = tf.cond(take, lambda: looped(x), lambda: x - 1.0)
     with ctx.session() as session:
         session.run(tf.global_variables_initializer())
-        try:
-            return session.run(x)
-        except tf.errors.OpError as error:
-            return [type(error).__name__, error.message]
+        seen = [session.run([last, slope], {times: n}) for n in (0, 1, 3, 4)]
+        return seen + [session.run(chosen, {times: 3, take: t}) for t in (True, False, True)]
 
 
 @case(clients=GRAPH_CLIENTS)
@@ -154,6 +165,28 @@ def spread_around_loops(tf, ctx):
             return i + 1, add_up(far, 2) * 0.25
 
         _, x = tf.while_loop(lambda i, x: i < 4, body, [tf.constant(0), tf.constant([1.0, 2.0])])
+    with ctx.session() as session:
+        session.run(tf.global_variables_initializer())
+        return session.run(x)
+
+
+@case(expect=None, clients=())
+def spread_over_three(tf, ctx):
+    """Each task of three has something to do in each iteration; values go from one parameter server to the other."""
+    with tf.device("/job:ps/task:0"):
+        half = tf.get_variable("half", initializer=np.float32(0.5), use_resource=True)
+    with tf.device("/job:ps/task:1"):
+        quarter = tf.get_variable("quarter", initializer=np.float32(0.25), use_resource=True)
+    with tf.device(ctx.worker):
+
+        def body(i, x):
+            with tf.device("/job:ps/task:0"):
+                y = x * half + 1.0
+            with tf.device("/job:ps/task:1"):
+                z = y * quarter
+            return i + 1, z - tf.cast(i, tf.float32)
+
+        _, x = tf.while_loop(lambda i, x: i < 20, body, [tf.constant(0), tf.constant([1.0, 2.0])])
     with ctx.session() as session:
         session.run(tf.global_variables_initializer())
         return session.run(x)
