@@ -16,6 +16,7 @@ import pytest
 from flowmesh.core import dtypes, errors
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.raw import raw
+from flowmesh.proto import config_pb2
 from tests.distributed.clusters import Client, cluster_spec, config, in_thread, variable
 
 SERVE = """
@@ -159,6 +160,21 @@ def test_a_killed_ps_is_named_and_comes_back_empty(stack: ExitStack, graph: Grap
         pytest.raises(errors.FailedPreconditionError, match="uninitialized value v"),
     ):
         client.run("far:0")
+
+
+def test_a_time_limit_names_a_ps_that_is_stopped(stack: ExitStack, graph: Graph) -> None:
+    """It reads nothing, and keeps what it was sent; once it goes on it drops that."""
+    cluster = Processes(stack, ps=1, worker=2)
+    limit = config_pb2.RunOptions(timeout_in_ms=200)
+    text = "Operation timed out. Still waiting for /job:ps/replica:0/task:0, which did not answer."
+    with Client(cluster.target("worker", 0), graph) as client:
+        client.run(targets=["v/init"])
+        client.run("far:0")
+        with cluster.stopped("ps:0"), pytest.raises(errors.DeadlineExceededError) as caught:
+            client.run("far:0", options=limit)
+        assert caught.value.message == text
+        client.run(targets=["more"])
+        np.testing.assert_array_equal(client.run("far:0"), [-1])
 
 
 def test_a_killed_master_is_reported_to_its_client(stack: ExitStack, graph: Graph) -> None:

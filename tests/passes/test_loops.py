@@ -125,6 +125,11 @@ def test_what_is_inside_a_loop_is_neither_fetched_nor_run() -> None:
         inside = graph.get_tensor_by_name("while/inside:0")
         with pytest.raises(errors.InvalidArgumentError, match="while/inside:0 is inside the loop"):
             raise_loops(_part(inside))
+        ops = prune(graph, [inside])
+        placement = place(ops, devices("CPU:0"))
+        (part,) = partition(ops, placement, (), [inside], deferred=True).values()
+        with pytest.raises(errors.InvalidArgumentError, match="while/inside:0 is inside the loop"):
+            raise_loops(part)
         ops = prune(graph, (), [inside.op])
         placement = place(ops, devices("CPU:0"))
         (part,) = partition(ops, placement).values()

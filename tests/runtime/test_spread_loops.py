@@ -14,7 +14,7 @@ from flowmesh.ops.string_hash import hash64
 from flowmesh.passes.conditions import doubt_receives
 from flowmesh.proto import graph_pb2, types_pb2
 from flowmesh.runtime.executor import Executable
-from flowmesh.runtime.rendezvous import Rendezvous
+from flowmesh.runtime.rendezvous import Rendezvous, make_key
 from flowmesh.runtime.values import to_host
 from tests.runtime.harness import Machine
 
@@ -60,9 +60,9 @@ class Part:
     def enter(self, name: str, value: str, kind: int, frame: str = FRAME, **attrs: Any) -> str:
         return self.add(name, "Enter", value, T=kind, frame_name=frame.encode(), **attrs)
 
-    def variable(self, name: str, first: str, kind: int, pred: str) -> None:
-        """NAME/Merge, NAME/Switch and NAME/Next, which takes NAME/next."""
-        self.enter(f"{name}/Enter", first, kind)
+    def variable(self, name: str, first: str, kind: int, pred: str, frame: str = FRAME) -> None:
+        """NAME/Merge and NAME/Switch; NAME/Next is to follow."""
+        self.enter(f"{name}/Enter", first, kind, frame)
         self.add(f"{name}/Merge", "Merge", f"{name}/Enter", f"{name}/Next", T=kind, N=2)
         self.add(f"{name}/Switch", "Switch", f"{name}/Merge", pred, T=kind)
 
@@ -182,3 +182,47 @@ def test_a_part_ends_when_its_step_is_cancelled() -> None:
     step.cancellation.cancel(errors.CancelledError(None, None, "enough"))
     with pytest.raises(errors.CancelledError, match="enough"):
         waiting.result(60)
+
+
+def test_a_loop_in_a_loop_has_tensorflows_names() -> None:
+    """The other side is played here: it goes round three times, and inside as often as the outer loop has gone round."""
+    machine = Machine(cpus=2)
+    part = Part(machine, 1)
+    part.variable("outer", part.const("nothing", 0), INT, "outer_go", "a")
+    part.add("outer/Next", "NextIteration", "outer/Switch:1", T=INT)
+    part.transfer("_Recv", "outer_go", 0, 1, "^outer/Merge", kind=BOOL)
+    part.variable("inner", "outer/Merge", INT, "inner_go", "a/b")
+    part.add("inner/Next", "NextIteration", "inner/Switch:1", T=INT)
+    part.transfer("_Recv", "inner_go", 0, 1, "^inner/Merge", kind=BOOL)
+    part.transfer("_Recv", "x", 0, 1, "^inner/Merge", kind=FLOAT)
+    part.add("twice", "Add", "x", "x", T=FLOAT)
+    part.transfer("_Send", "y", 1, 0, "twice", kind=FLOAT)
+    step = machine.step(timeout=60)
+    running = part.executable().run(step, {})
+    ours, theirs = (machine.devices[i].name for i in (1, 0))
+
+    def send(edge: str, frame: str, number: int, value: Any) -> None:
+        at = f"{hash64(frame.encode())}:{number}"
+        key = make_key(theirs, 1, ours, edge, at)
+        step.rendezvous.send(key, value, is_dead=value is None)
+
+    def receive(frame: str, number: int) -> Any:
+        key = make_key(ours, 1, theirs, "y", f"{hash64(frame.encode())}:{number}")
+        value, is_dead = step.rendezvous.recv_async(key).result(60)
+        return None if is_dead else float(to_host(value))
+
+    for i in range(3):
+        send("outer_go", ";0;a", i, np.True_)
+        for j in range(i):
+            send("inner_go", f";0;a;{i};a/b", j, np.True_)
+            send("x", f";0;a;{i};a/b", j, np.float32(10 * i + j))
+            assert receive(f";0;a;{i};a/b", j) == 2 * (10 * i + j)
+        send("inner_go", f";0;a;{i};a/b", i, np.False_)
+        send("x", f";0;a;{i};a/b", i, None)
+        assert receive(f";0;a;{i};a/b", i) is None
+    assert not running.done()
+    send("outer_go", ";0;a", 3, np.False_)  # the inner loop is entered with nothing alive
+    send("inner_go", ";0;a;3;a/b", 0, None)
+    send("x", ";0;a;3;a/b", 0, None)
+    assert receive(";0;a;3;a/b", 0) is None
+    assert running.result(60) == {}

@@ -70,16 +70,17 @@ def raise_loops(part: Graph) -> Graph:
 def _refuse_ends_inside(
     ops: Iterable[Operation], root: Frame, frame_of: dict[Operation, Frame]
 ) -> None:
-    """What is fetched, sent or run must be outside of loops: inside there is no one value."""
+    """What is fetched or run must be outside of loops: inside there is no one value."""
     for op in ops:
         ends = op.type == "_Retval" or op.definition.attrs.get("client_terminated")
+        ends = ends or "_client" in op.extra_attrs
         if op.inputs and ends and frame_of[op] is not root:
             source = op.inputs[0]
             raise errors.InvalidArgumentError(
                 None,
                 source.op,
-                f"The tensor {source.name} is inside the loop {frame_of[op].name}: it cannot be fetched, nor sent to another "
-                "task. Take what leaves the loop, and leave the loop on one task.",
+                f"The tensor {source.name} is inside the loop {frame_of[op].name}, where it has no one value: it cannot be "
+                "fetched. Fetch what leaves the loop.",
             )
     for frame in _frames_in(root) - {root}:
         if not frame.exits and not frame.is_spread:
