@@ -169,9 +169,11 @@ def test_work_that_is_known_is_done_where_messages_are_read(
         assert not reading & set(threads)
 
 
+@pytest.mark.parametrize("limit", [0, 60_000])
 def test_frames_of_one_arrival_leave_with_one_call(
-    graph: Any, monkeypatch: pytest.MonkeyPatch
+    graph: Any, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
+    options = tf.RunOptions(timeout_in_ms=limit) if limit else None
     with tf.device("/job:ps/task:0"):
         variables = [tf.Variable(float(n)) for n in range(20)]
     with tf.device("/job:worker/task:0"):
@@ -188,7 +190,7 @@ def test_frames_of_one_arrival_leave_with_one_call(
             flush(self, may_wait)
 
         monkeypatch.setattr(Channel, "_flush", noted)
-        session.run(total)
+        session.run(total, options=options)
         assert calls == [2]  # the pushed tensors, and the answer
 
 
@@ -333,6 +335,7 @@ def test_a_time_limit_costs_no_message_and_no_timer(
 def test_the_deadline_names_what_each_task_waits_for(
     graph: Any, fanned: list[int], monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
+    monkeypatch.setattr("flowmesh.distributed.running_step._SLACK", 20.0)
     x, y, train, variables = regression()
     feed = {x: np.float32(0.5), y: np.float32(2)}
     config = tf.ConfigProto(operation_timeout_in_ms=60_000)
@@ -366,7 +369,7 @@ def test_the_deadline_names_what_each_task_waits_for(
 
 
 def test_the_deadline_names_an_op_that_another_task_waits_for(
-    graph: Any, fanned: list[int]
+    graph: Any, fanned: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with tf.device("/job:ps/task:0"):
         queue = tf.FIFOQueue(3, [tf.float32], [[]], shared_name="empty")
@@ -375,7 +378,11 @@ def test_the_deadline_names_an_op_that_another_task_waits_for(
     with tf.device("/job:worker/task:0"):
         doubled = got * 2.0
     limit = tf.RunOptions(timeout_in_ms=30)
+    monkeypatch.setattr("flowmesh.distributed.running_step._SLACK", 20.0)
     with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
+        session.run(put)
+        session.run(doubled)
+        fanned.clear()
         for _ in range(2):
             with pytest.raises(tf.errors.DeadlineExceededError) as caught:
                 session.run(doubled, options=limit)

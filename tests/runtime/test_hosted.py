@@ -162,8 +162,8 @@ def test_a_time_limit_is_kept_in_the_callers_thread(made, runs, monkeypatch):
     assert len(runs) == 3
 
 
-def test_the_time_limit_of_a_session_is_kept_in_the_callers_thread(runs):
-    config = tf.ConfigProto(operation_timeout_in_ms=200)
+def test_the_time_limit_of_a_session_is_kept_in_the_callers_thread(runs, monkeypatch):
+    config = tf.ConfigProto(operation_timeout_in_ms=60_000)
     with tf.Graph().as_default(), tf.Session(config=config) as session:
         queues = [tf.FIFOQueue(2, [tf.float32], [[]]) for _ in range(2)]
         puts, takes = [q.enqueue([1.0]) for q in queues], [q.dequeue() for q in queues]
@@ -171,8 +171,12 @@ def test_the_time_limit_of_a_session_is_kept_in_the_callers_thread(runs):
             session.run(puts)
             session.run(takes)
         runs.clear()
-        with pytest.raises(errors.DeadlineExceededError, match=r"queue_Deq.*, fifo_queue_1_De"):
-            session.run(takes)
+        (warm,) = [s for s in session._warm.values() if s._run.__self__._run._results]
+        assert warm._run.__self__._limit == 60_000
+        with monkeypatch.context() as patch:
+            patch.setattr(warm._run.__self__, "_limit", 20)
+            with pytest.raises(errors.DeadlineExceededError, match=r"queue_Deq.*, fifo_queue_1_D"):
+                session.run(takes)
         session.run(puts)
         assert session.run(takes) == [1.0, 1.0]
     assert len(runs) == 3
