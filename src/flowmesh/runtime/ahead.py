@@ -17,7 +17,7 @@ import numpy as np
 
 from flowmesh.graph.graph import Graph
 from flowmesh.runtime import program_files, program_key
-from flowmesh.runtime.compile_options import options_for
+from flowmesh.runtime.compile_options import convolving
 from flowmesh.runtime.device import load_jax
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def _get_ready(mark: str) -> None:
         for (key, platform, number), future in pending:
             future.set_result(_read(key, devices[platform, number]))
         program_key.surroundings(jax)
-        options_for(jax, "cpu", {"Conv2D"})
+        convolving(jax)
     except Exception as exc:
         _log.debug("Nothing was got ready: %s: %s", type(exc).__name__, exc)
     finally:

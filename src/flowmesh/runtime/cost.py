@@ -84,6 +84,11 @@ _SPARSE = ("Scatter", "ResourceScatter", "SparseApply", "ResourceSparseApply")
 """Beginnings of the names of ops that change a few rows: their cost is that of the rows."""
 
 
+def is_row_update(op_type: str) -> bool:
+    """Whether an op of this type changes a few rows of what it is given."""
+    return op_type.startswith(_SPARSE)
+
+
 def moves_nothing(ops: Sequence[Operation]) -> bool:
     """Whether NumPy does all these ops without touching the data."""
     return all(op.type in FREE for op in ops)
@@ -107,7 +112,7 @@ def worth_compiling(runs: int, work: int, ops: int, accelerator: bool = False) -
 
 def measured_work(op: Operation, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
     """The work of one op with these values."""
-    if op.type.startswith(_SPARSE):
+    if is_row_update(op.type):
         wanted = op.definition.flat_input_args()
         return PER_OP + sum(_size(x) for x, arg in zip(inputs, wanted) if arg.access is None)
     moved = sum(_size(x) for x in inputs) + sum(_size(y) for y in outputs)
@@ -116,7 +121,7 @@ def measured_work(op: Operation, inputs: Sequence[Any], outputs: Sequence[Any]) 
 
 def static_work(op: Operation) -> int:
     """The work of one op as far as static shapes tell; open dimensions count as 1."""
-    if op.type.startswith(_SPARSE):
+    if is_row_update(op.type):
         given = zip(op.inputs, op.definition.flat_input_args())
         return PER_OP + sum(_product(_static(t)) for t, arg in given if arg.access is None)
     ins = [_static(t) for t in op.inputs]

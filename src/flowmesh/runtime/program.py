@@ -332,8 +332,8 @@ class Program:
         self.handles = self._find_handles()
         self.read_inputs, self.written_inputs = self._find_accesses()
         self.writes = bool(self.written_inputs)
-        every = with_nested(ops)
-        self.op_types = frozenset(op.type for op in every)
+        self.every = every = with_nested(ops)
+        """The ops, and those in loops."""
         self.xla_only = any(op.definition.xla_only for op in every)
         self.static_work: int = sum(
             static_work(i.op) if i.loop is None else i.loop.static_work for i in self.instructions

@@ -123,7 +123,7 @@ class CompiledProgram:
         """Whether it was found in the cache of programs."""
         self._trace_count = 0
         self._depth = 0
-        self._options = options_for(self._jax, self.jax_device.platform, program.op_types)
+        self._options = options_for(self._jax, self.jax_device.platform, program.every)
         self.function: Any = self._jitted(first)
 
     def _jitted(self, first: int) -> Any:
