@@ -16,7 +16,7 @@ from flowmesh.distributed.transport.direct import frames, service
 from flowmesh.distributed.transport.direct.channel import Channel
 from flowmesh.distributed.transport.direct.link import Link
 from flowmesh.distributed.transport.direct.plane import DirectOptions
-from flowmesh.runtime import staged
+from flowmesh.runtime import staged, warm
 from flowmesh.runtime.cluster_runner import ClusterRunner
 from tests.distributed.clusters import cluster, eventually, in_thread
 
@@ -167,6 +167,41 @@ def test_work_that_is_known_is_done_where_messages_are_read(
         threads.clear()
         assert session.run(total, {x: np.ones(1, np.float32)}) == 300_000  # another shape
         assert not reading & set(threads)
+
+
+def test_feeds_are_copied_while_parameters_are_under_way(
+    graph: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compiled program wants them aligned and for itself; small ones, and those that NumPy reads, are left alone."""
+    with tf.device("/job:ps/task:0"):
+        v = tf.Variable(tf.ones([64, 3]))
+    with tf.device("/job:worker/task:0"):
+        x, small = tf.placeholder(tf.float32, [100, 64]), tf.placeholder(tf.float32, [3])
+        total = tf.reduce_sum(tf.matmul(x, v) + small)
+    early: list[tuple[int, ...]] = []
+    late: list[tuple[int, ...]] = []
+
+    def noted(found: list[tuple[int, ...]], copy: Any) -> Any:
+        return lambda value: (found.append(value.shape), copy(value))[1]
+
+    monkeypatch.setattr(staged, "shared_copy", noted(early, staged.shared_copy))
+    monkeypatch.setattr(warm, "private_copy", noted(late, warm.private_copy))
+    fed = np.ones((100, 64), np.float32)
+    for mode in ("xla", "numpy"):
+        config = tf.ConfigProto()
+        config.experimental.flowmesh.execution = mode
+        with (
+            cluster(ps=1, worker=1) as servers,
+            tf.Session(servers["worker:0"].target, config=config) as session,
+        ):
+            session.run(v.initializer)
+            for number in range(1, 6):
+                fed[:] = number  # it was free as soon as the run before was over
+                found = session.run(total, {x: fed, small: np.ones(3, np.float32)})
+                assert found == 300 * (64 * number + 1)
+        assert set(early) == ({(100, 64)} if mode == "xla" else set())
+        assert set(late) <= {(3,)}
+        early.clear()
 
 
 @pytest.mark.parametrize("limit", [0, 60_000])

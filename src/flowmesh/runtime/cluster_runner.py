@@ -130,6 +130,11 @@ class ClusterRunner:
         """Whether NumPy will run it for ever."""
         return self._settled and not self.device.is_accelerator
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the latest run was an XLA program's."""
+        return self._warm is not None
+
     def is_numpys(self, inputs: Sequence[Any]) -> bool:
         """Whether it is known that NumPy will always run it for inputs of these shapes."""
         found = self._shaped.get(_shapes(inputs))

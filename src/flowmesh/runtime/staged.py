@@ -25,11 +25,13 @@ from flowmesh.runtime.failures import annotate, timed_out
 from flowmesh.runtime.inline import in_order
 from flowmesh.runtime.pool import slow_pool
 from flowmesh.runtime.schedule import Task
-from flowmesh.runtime.values import DEAD
+from flowmesh.runtime.values import DEAD, shared_copy
 
 _CLUSTERS = (Kind.COMPUTE, Kind.NUMPY)
 _PROMPT = 200_000
 """Work from which on what is ready to be sent does not wait for the next unit."""
+_COPIED = 16_384
+"""Bytes from which on a feed of a compiled cluster is copied before the cluster has all that it needs."""
 _LONG = 30_000_000
 """Work from which on a unit does not run in a thread that merely delivered a value."""
 
@@ -110,6 +112,8 @@ class StagedPlan:
         self._bound: tuple[int, list[Any]] = (-1, [])
         self._find_units()
         self._find_drops()
+        self.early = self._find_early()
+        """Fed slots of clusters that have to wait for tensors, with the cluster: there is time to copy such a feed before these arrive."""
         self.awaited = (1 << len(self.receives)) - 1
         """The bits of all receives."""
         self._heavy = [u.runner for u in self.units if u.runner is not None]
@@ -137,6 +141,18 @@ class StagedPlan:
         kept = {slot for _, slot, _ in self.results}
         for unit in self.units:
             unit.drops = tuple(s for s in set(unit.inputs) if used[s] == 1 and s not in kept)
+
+    def _find_early(self) -> list[tuple[int, Any]]:
+        fed = set(self._executable.schedule.arguments.values())
+        users: dict[int, list[_Unit]] = {}
+        for unit in self.units:
+            for slot in fed.intersection(unit.inputs):
+                users.setdefault(slot, []).append(unit)
+        return [
+            (slot, units[0].runner)
+            for slot, units in users.items()
+            if all(unit.mask and unit.runner is not None for unit in units)
+        ]
 
     @property
     def sends(self) -> list[str]:
@@ -207,6 +223,10 @@ class StagedRun:
                 value = value.view()
                 value.flags.writeable = False
             slots[slot] = value
+        for slot, runner in self._plan.early:
+            value = slots[slot]
+            if type(value) is np.ndarray and value.nbytes >= _COPIED and runner.is_compiled:
+                slots[slot] = shared_copy(value)
         self._drive(at_home)
 
     def deliver(self, transfers: Iterable[Transfer]) -> None:
