@@ -11,6 +11,8 @@ step. It may have
   the first if there is none;
 * `AGREE`: the relative difference that the values of `step.value()` may have between TensorFlow sides; 0 is equal bits;
 * `WARM_UP` and `WARM_SECONDS`: steps before measuring, and after which time to stop them; `ROUNDS`, `ROUND_SECONDS`;
+* `LEAD_IN`: steps at the beginning of each round that are not timed: where steps take seconds, a side has waited long for its turn, and a virtual
+  machine's host has taken back the memory that it had freed; what is measured is going on, not beginning again;
 * `BUDGET`: seconds after which no further variant is started and no further round;
 * `ONCE`: "process" measures from the start of the process to the end of its first step, "step" the first step alone; every round is a new process;
 * `environment(side, folder)`: environment variables, with a folder that is empty at the start of a round of such a row.
@@ -183,6 +185,7 @@ def _measure_rounds(
 ) -> None:
     """One process for each side; all of them take turns."""
     wanted = getattr(module, "ROUND_SECONDS", ROUND_SECONDS)
+    lead_in = getattr(module, "LEAD_IN", 0)
     end = time.monotonic() + getattr(module, "BUDGET", BUDGET)
     running: list[tuple[_Runner, Process, int, float]] = []
     try:
@@ -212,6 +215,9 @@ def _measure_rounds(
                 print(f"{measured.title}: no time for more than {number} rounds", flush=True)
                 break
             for runner, process, iterations, count in running:
+                if lead_in:
+                    process.tell(lead_in)
+                    process.answer()
                 process.tell(iterations)
                 seconds = process.answer() / iterations / count
                 measured.seconds.setdefault(runner.name, []).append(seconds)

@@ -9,6 +9,7 @@ AGREE = 1e-2
 WARM_UP = 5
 WARM_SECONDS = 1
 ROUNDS = 3
+LEAD_IN = 1
 VARIANTS = {
     "flowmesh": ("NHWC", "NCHW"),
     "jax": ("NHWC", "NCHW"),

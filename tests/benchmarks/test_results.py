@@ -150,3 +150,38 @@ def test_a_peer_that_cannot_be_had_is_named_and_skipped(monkeypatch, tmp_path, c
     monkeypatch.setattr(peers, "_pythons", lambda version: [])
     assert peers.set_up("tf115") is None
     assert "there is no Python 3.7 on this machine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lead_in", [0, 1])
+def test_what_leads_in_to_a_round_is_not_timed(monkeypatch, lead_in):
+    class Fake:
+        """Needs a second for its first step after the other side's turn, and a tenth for each that follows."""
+
+        turn: Fake | None = None
+        told: list[int] = []
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def ready(self) -> dict[str, float]:
+            return {"count": 1, "first_s": 1.0, "step_s": 1.0}
+
+        def tell(self, steps: int) -> None:
+            self.told.append(steps)
+            self.seconds = 0.1 * steps + (0.9 if Fake.turn is not self else 0.0)
+            Fake.turn = self
+
+        def answer(self) -> float:
+            return self.seconds
+
+        def close(self) -> None:
+            pass
+
+    module = type("Row", (), {"TITLE": "a row", "LEAD_IN": lead_in})
+    monkeypatch.setattr(runner, "row_module", lambda name: module)
+    monkeypatch.setattr(runner, "Process", Fake)
+    measured = runner.measure("row", SIDES, 2)
+    expected = 0.1 if lead_in else 1.0
+    for side in ("flowmesh", "tf115"):
+        assert measured.seconds[side] == pytest.approx([expected] * 2)
+    assert Fake.told == [1, 1] + ([1] * lead_in + [1]) * 4
