@@ -160,8 +160,11 @@ def test_work_that_is_known_is_done_where_messages_are_read(
         for _ in range(5):
             session.run(total, feed)
         threads.clear()
-        for _ in range(10):
+        for runs in range(1, 501):
             session.run(total, feed)
+            if runs >= 10 and here in threads:  # on a busy machine the reading thread comes first
+                break
+        assert len(threads) == runs
         assert set(threads) <= reading
         assert here in threads
         threads.clear()
