@@ -30,12 +30,14 @@ with Server(cluster, job, index) as server:
 """
 
 RUN = """
+import signal
 import sys
 import flowmesh.ops
 from flowmesh.core import dtypes
 from flowmesh.distributed import cluster_target
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.raw import raw
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 kinds = {"component_types": [dtypes.float32]}
 with Graph().as_default() as graph:
     queue = raw.FIFOQueueV2(**kinds, shared_name="q", name="q")

@@ -244,8 +244,9 @@ def test_importing_and_local_sessions_need_no_grpc() -> None:
 
 
 JOIN = """
-import sys
+import signal
 from flowmesh.distributed.server import Server
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 server = Server.create_local_server()
 try:
     print(server.target, flush=True)
