@@ -154,8 +154,11 @@ class RunningStep:
         """The error for the caller; of several parts that timed out, what each of them waited for."""
         cause = failure.root_cause(failures.values())
         late = [i for i, e in sorted(failures.items()) if e.error_code == cause.error_code]
-        if not self._is_due(cause) or len(self._parts) == 1:
+        if len(self._parts) == 1:
             return cause
+        if not self._is_due(cause):
+            teller = next(i for i, e in failures.items() if e is cause)
+            return _said_by(self._parts[teller].task, cause)
         told = "; ".join(f"{self._parts[i].task}: {failures[i].message}" for i in late)
         return errors.DeadlineExceededError(None, None, f"Operation timed out. {told}")
 
@@ -170,6 +173,16 @@ class RunningStep:
         self._cancellation.cancel(error)
         self._wait(_GRACE)
         return error
+
+
+def _said_by(task: str, error: OpError) -> OpError:
+    """An error that somebody cannot be reached, with the task that says so, in TensorFlow's words: it may be the other one that is in trouble."""
+    if error.error_code != errors.UNAVAILABLE or task in (error.message or ""):
+        return error
+    text = f"From {task}:\n{error.message}"
+    named = errors.make(error.error_code, text, error.node_def, error.op)
+    named.__cause__ = error.__cause__
+    return named
 
 
 def _consequence(error: OpError, task: str) -> OpError:

@@ -200,7 +200,7 @@ class Connection:
         return failure.from_wire(code, details)
 
     def _is_named(self, details: str) -> bool:
-        return self.address in details or bool(self.task and self.task in details)
+        return (self.task or self.address) in details
 
     def _closed_error(self, exc: BaseException) -> errors.OpError:
         if isinstance(exc, errors.OpError):
