@@ -8,6 +8,7 @@ several tasks goes iteration by iteration, under the names that TensorFlow's tas
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -90,6 +91,57 @@ def _piece(op: Operation) -> Operation:
     return piece
 
 
+class _Rounds(ABC):
+    """One run of a loop whose parts are executables: one run of a part after the other, none of which holds a thread while it waits."""
+
+    def __init__(self, inputs: Sequence[Any], step: StepContext) -> None:
+        self._outer = step
+        self._values = list(inputs)
+        self._future: Future[list[Any]] = Future()
+
+    def run(self) -> Any:
+        """The outputs, or a Future of them."""
+        self._go_on()
+        future = self._future
+        return future.result() if future.done() else future
+
+    @abstractmethod
+    def _start(self) -> Future[dict[str, Any]]:
+        """Starts the part whose turn it is."""
+
+    @abstractmethod
+    def _take(self, results: dict[str, Any]) -> list[Any] | None:
+        """Takes the results of that part; the outputs when the loop is over."""
+
+    def _go_on(self) -> None:
+        """Runs parts until one has to wait, or the loop is over."""
+        try:
+            while True:
+                waiting = self._start()
+                if not waiting.done():
+                    waiting.add_done_callback(self._arrived)
+                    return
+                if self._is_over(waiting.result()):
+                    return
+        except Exception as exc:
+            self._future.set_exception(exc)
+
+    def _arrived(self, waiting: Future[dict[str, Any]]) -> None:
+        try:
+            over = self._is_over(waiting.result())
+        except Exception as exc:
+            self._future.set_exception(exc)
+            return
+        if not over:
+            self._go_on()
+
+    def _is_over(self, results: dict[str, Any]) -> bool:
+        outputs = self._take(results)
+        if outputs is not None:
+            self._future.set_result(outputs)
+        return outputs is not None
+
+
 class StepRunner:
     """A loop whose condition and body are executables."""
 
@@ -102,68 +154,38 @@ class StepRunner:
 
     def run(self, inputs: Sequence[Any], step: StepContext) -> Any:
         """The outputs, or a Future of them."""
-        rounds = _Rounds(self, inputs, step)
-        rounds.go_on()
-        future = rounds.future
-        return future.result() if future.done() else future
+        return _Steps(self, inputs, step).run()
 
 
-class _Rounds:
-    """One run of a loop step by step."""
+class _Steps(_Rounds):
+    """One run of a loop step by step: condition and body in turn."""
 
     def __init__(self, runner: StepRunner, inputs: Sequence[Any], step: StepContext) -> None:
+        super().__init__(inputs, step)
         self._runner = runner
         self._step = StepContext(
             step.step_id, step.rendezvous, step.cancellation, trace=step.trace, at_home=True
         )
-        self._outer = step
-        self._values = list(inputs)
         self._shared: list[Any] = []
         self._in_body = False
-        self.future: Future[list[Any]] = Future()
 
-    def go_on(self) -> None:
-        """Runs conditions and bodies in turn until one has to wait, or the loop is over."""
-        try:
-            while True:
-                part = self._runner.body if self._in_body else self._runner.cond
-                if not self._in_body:
-                    check_step(self._outer)
-                waiting = part.run(self._step, self._arguments(part))
-                if not waiting.done():
-                    waiting.add_done_callback(self._arrived)
-                    return
-                if self._take(waiting.result()):
-                    return
-        except Exception as exc:
-            self.future.set_exception(exc)
+    def _start(self) -> Future[dict[str, Any]]:
+        if self._in_body:
+            return _run(self._runner.body, self._step, [*self._values, *self._shared])
+        check_step(self._outer)
+        return _run(self._runner.cond, self._step, self._values)
 
-    def _arguments(self, part: Any) -> dict[str, Any]:
-        given = [*self._values, *self._shared] if self._in_body else self._values
-        return {name: given[int(name)] for name in part.schedule.arguments}
-
-    def _arrived(self, waiting: Future[dict[str, Any]]) -> None:
-        try:
-            over = self._take(waiting.result())
-        except Exception as exc:
-            self.future.set_exception(exc)
-            return
-        if not over:
-            self.go_on()
-
-    def _take(self, results: dict[str, Any]) -> bool:
-        """Takes the results of the condition or the body; whether the loop is over."""
+    def _take(self, results: dict[str, Any]) -> list[Any] | None:
         loop = self._runner.loop
         if self._in_body:
             self._values[: loop.variables] = [results[str(i)] for i in range(loop.variables)]
             self._in_body = False
-            return False
+            return None
         if not bool(to_host(results["0"])):
-            self.future.set_result([self._values[i] for i in loop.results])
-            return True
+            return [self._values[i] for i in loop.results]
         self._shared = [results[str(i + 1)] for i in range(loop.shared)]
         self._in_body = True
-        return False
+        return None
 
 
 class SpreadRunner:
@@ -177,67 +199,43 @@ class SpreadRunner:
 
     def run(self, inputs: Sequence[Any], step: StepContext) -> Any:
         """The outputs, or a Future of them."""
-        rounds = _SpreadRounds(self, inputs, step)
-        rounds.go_on()
-        future = rounds.future
-        return future.result() if future.done() else future
+        return _Iterations(self, inputs, step).run()
 
 
-class _SpreadRounds:
+class _Iterations(_Rounds):
     """One run of such a part."""
 
     def __init__(self, runner: SpreadRunner, inputs: Sequence[Any], step: StepContext) -> None:
+        super().__init__(inputs, step)
         self._runner = runner
-        self._outer = step
         # As TensorFlow's executor names and numbers a frame.
         self._name = f"{step.within};{runner.loop.name}"
         self._frame = hash64(self._name.encode())
-        self._values = list(inputs)
         self._number = 0
-        self.future: Future[list[Any]] = Future()
 
-    def go_on(self) -> None:
-        """Runs iterations until one has to wait, or the loop is over."""
-        outer, runner = self._outer, self._runner
-        try:
-            while True:
-                check_step(outer)
-                step = StepContext(
-                    outer.step_id, outer.rendezvous, outer.cancellation, trace=outer.trace
-                )
-                step.iteration = f"{self._frame}:{self._number}"
-                step.within = f"{self._name};{self._number}"
-                part = runner.iteration
-                given = {name: self._values[int(name)] for name in part.schedule.arguments}
-                waiting = part.run(step, given)
-                if not waiting.done():
-                    waiting.add_done_callback(self._arrived)
-                    return
-                if self._take(waiting.result()):
-                    return
-        except Exception as exc:
-            self.future.set_exception(exc)
+    def _start(self) -> Future[dict[str, Any]]:
+        outer = self._outer
+        check_step(outer)
+        step = StepContext(outer.step_id, outer.rendezvous, outer.cancellation, trace=outer.trace)
+        step.iteration = f"{self._frame}:{self._number}"
+        step.within = f"{self._name};{self._number}"
+        return _run(self._runner.iteration, step, self._values)
 
-    def _arrived(self, waiting: Future[dict[str, Any]]) -> None:
-        try:
-            over = self._take(waiting.result())
-        except Exception as exc:
-            self.future.set_exception(exc)
-            return
-        if not over:
-            self.go_on()
-
-    def _take(self, results: dict[str, Any]) -> bool:
-        """Takes the results of an iteration; whether the loop is over."""
+    def _take(self, results: dict[str, Any]) -> list[Any] | None:
         variables = self._runner.loop.variables
         self._number += 1
         goes_on = results["0"]
         if goes_on is not DEAD and bool(to_host(goes_on)):
             self._values[:variables] = [results[str(i + 1)] for i in range(variables)]
-            return False
+            return None
         leaving = range(1 + variables, 1 + variables + self._runner.exits)
-        self.future.set_result([results[str(i)] for i in leaving])
-        return True
+        return [results[str(i)] for i in leaving]
+
+
+def _run(part: Any, step: StepContext, given: Sequence[Any]) -> Future[dict[str, Any]]:
+    """Runs an executable whose arguments are called by their numbers."""
+    arguments = {name: given[int(name)] for name in part.schedule.arguments}
+    return part.run(step, arguments)  # type: ignore[no-any-return]
 
 
 class LoopRunner:
