@@ -25,18 +25,6 @@ _DIVISIONS = frozenset(
     {"Div", "FloorDiv", "FloorMod", "Mod", "TruncateDiv", "TruncateMod", "RealDiv"}
 )
 _LABELS = frozenset({"SparseSoftmaxCrossEntropyWithLogits"})
-_CHECKED = (
-    "Gather",
-    "ResourceGather",
-    "Scatter",
-    "ResourceScatter",
-    "TensorScatter",
-    "SparseApply",
-    "ResourceSparseApply",
-    "UnsortedSegment",
-    *_LABELS,
-)
-"""How the types of the other ops begin for which there is something to look at."""
 _SHAPE_GIVEN = frozenset({"ScatterNd"})
 
 
@@ -97,7 +85,7 @@ def may_have_checks(op: Operation) -> bool:
     kind = op.type
     if kind in _DIVISIONS:
         return bool(op.inputs[1].dtype.is_integer)
-    return kind.startswith(_CHECKED) and (
+    return (
         kind in _LABELS or kind.startswith("UnsortedSegment") or "indices" in _names(op.definition)
     )
 

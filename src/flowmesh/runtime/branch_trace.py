@@ -21,19 +21,9 @@ from flowmesh.runtime.program import Cell, Instruction, Nested
 _Run = Callable[[Instruction, list[Any]], None]
 
 
-def evaluate_branches(
-    jax: Any,
-    nested: Nested,
-    registers: list[Any],
-    implicit: list[Any],
-    run: _Run,
-    checks: LoopChecks,
-) -> None:
-    """Traces a program with branches; `run` traces one instruction. Raises TypeError for what cannot be traced."""
-    _Branches(jax, nested, registers, implicit, run, checks).evaluate()
+class Branches:
+    """A program with branches, to be traced."""
 
-
-class _Branches:
     def __init__(
         self,
         jax: Any,
@@ -43,6 +33,7 @@ class _Branches:
         run: _Run,
         checks: LoopChecks,
     ) -> None:
+        """`run` traces one instruction."""
         self._jax = jax
         self._checks = checks
         self._program = nested.program
@@ -54,7 +45,7 @@ class _Branches:
         self._register_of = {t.name: r for t, r in self._program.registers.items()}
 
     def evaluate(self) -> None:
-        """Runs all groups in order."""
+        """Traces all groups in order. Raises TypeError for what cannot be traced."""
         for condition, group in self._groups():
             first = group[0]
             if first.op.type in SWITCHES:

@@ -15,7 +15,7 @@ import numpy as np
 from flowmesh.ops.traced_arrays import TracedArray, TracedStack
 from flowmesh.passes.loop_counters import iterations
 from flowmesh.runtime import lanes
-from flowmesh.runtime.branch_trace import evaluate_branches
+from flowmesh.runtime.branch_trace import Branches
 from flowmesh.runtime.failures import NodeFailure
 from flowmesh.runtime.loop_checks import LoopChecks, has_checks
 from flowmesh.runtime.program import Cell, Instruction, LoopProgram, Nested
@@ -26,22 +26,9 @@ _COUNT = 5
 _Call = Callable[[Instruction, list[Any], list[Any]], Any]
 
 
-def trace_loop(
-    jax: Any,
-    loop: LoopProgram,
-    arguments: Sequence[Any],
-    implicit: list[Any],
-    call: _Call,
-    checks: LoopChecks,
-) -> tuple[Any, ...]:
-    """The outputs of the loop; `implicit`, and the state of what is among the arguments, are those after it.
+class TracedLoop:
+    """A loop with its arguments, to be traced."""
 
-    `call` traces one instruction, and `checks` hears from it what has to be looked at. Raises TypeError for what cannot be traced: shapes that change, stacks of unknown size.
-    """
-    return _Traced(jax, loop, arguments, implicit, call, checks).run()
-
-
-class _Traced:
     def __init__(
         self,
         jax: Any,
@@ -51,6 +38,7 @@ class _Traced:
         call: _Call,
         checks: LoopChecks,
     ) -> None:
+        """`call` traces one instruction, and `checks` hears from it what has to be looked at."""
         self._jax = jax
         self._checks = checks
         self._loop = loop
@@ -81,7 +69,10 @@ class _Traced:
         return min(counts, default=None)
 
     def run(self) -> tuple[Any, ...]:
-        """The outputs."""
+        """The outputs; the implicit states, and the state of what is among the arguments, are those after the loop.
+
+        Raises TypeError for what cannot be traced: shapes that change, stacks of unknown size.
+        """
         first = [self._as_array(v) for v in self._arguments[: self._number]]
         self._make_arrays(first)
         objects = [o for o in self._objects() if o.allocated]
@@ -147,7 +138,10 @@ class _Traced:
         arguments = [*values, *self._arguments[self._number :]]
         registers = nested.registers(arguments)
         if nested.program.may_die:
-            evaluate_branches(self._jax, nested, registers, self._implicit, self._run, self._checks)
+            branches = Branches(
+                self._jax, nested, registers, self._implicit, self._run, self._checks
+            )
+            branches.evaluate()
         else:
             nested.program.evaluate(
                 registers, self._implicit, lambda i, a: self._call(i, a, self._implicit)

@@ -28,7 +28,7 @@ from flowmesh.runtime.device import Device, load_jax
 from flowmesh.runtime.execution import precision_of_products, rounded_operands
 from flowmesh.runtime.guards import Guards
 from flowmesh.runtime.kept_programs import KeptProgram, Outcome, quick
-from flowmesh.runtime.loop_trace import trace_loop
+from flowmesh.runtime.loop_trace import TracedLoop
 from flowmesh.runtime.program import Cell, Instruction, Program, invoke
 from flowmesh.runtime.values import SMALL_FEED, freeze, host_view, is_frozen, private_copy
 
@@ -227,14 +227,14 @@ class CompiledProgram:
         if instruction.loop is not None:
             self._depth += 1
             try:
-                return trace_loop(
+                return TracedLoop(
                     self._jax,
                     instruction.loop,
                     arguments,
                     implicit,
                     self._trace_call,
                     self.guards.loops,
-                )
+                ).run()
             finally:
                 self._depth -= 1
         if op.type in op_traits.SHAPE_OPS:
