@@ -149,11 +149,26 @@ def test_work_that_is_known_is_done_where_messages_are_read(
             threads.append(threading.current_thread().name)
         return run(self, *args)
 
+    begun = threading.Event()
+    start, deliver = staged.StagedRun.start, staged.StagedRun.deliver
+
+    def start_it(self: Any, *args: Any, **named: Any) -> None:
+        start(self, *args, **named)
+        if self._plan.receives:
+            begun.set()
+
+    def deliver_later(self: Any, transfers: Any) -> None:
+        """What comes before the step has begun is the calling thread's."""
+        assert begun.wait(20)
+        deliver(self, transfers)
+
     here = threading.current_thread().name
     reading = {here, "flowmesh-direct-read"}
     with cluster(ps=1, worker=1) as servers, tf.Session(servers["worker:0"].target) as session:
         session.run(v.initializer)
         monkeypatch.setattr(ClusterRunner, "run", noted)
+        monkeypatch.setattr(staged.StagedRun, "start", start_it)
+        monkeypatch.setattr(staged.StagedRun, "deliver", deliver_later)
         feed = {x: np.full(300_000, 2.0, np.float32)}
         assert session.run(total, feed) == 600_000
         assert not reading & set(threads)
@@ -168,6 +183,7 @@ def test_work_that_is_known_is_done_where_messages_are_read(
         assert set(threads) <= reading
         assert here in threads
         threads.clear()
+        begun.clear()
         assert session.run(total, {x: np.ones(1, np.float32)}) == 300_000  # another shape
         assert not reading & set(threads)
 
