@@ -356,18 +356,20 @@ def test_a_line_without_end_is_cut_at_last() -> None:
 
 def test_the_first_worker_can_be_the_chief(said: Lined) -> None:
     show = "print(job, index, sorted((j, len(a)) for j, a in config['cluster'].items()))\n"
+    code = WAITS_FOR_USR1 + show + PS_PAUSES + "go_on()\n"
     with LocalCluster(
-        [sys.executable, "-c", PREAMBLE + show],
+        [sys.executable, "-c", PREAMBLE + code],
         workers=3,
         flags=False,
         chief=True,
         on_output=said,
-    ) as cluster:
-        assert cluster.wait() == 0
+    ) as made:
+        let_workers_end(made, said)
+        assert made.wait(30) == 0
     jobs = "[('chief', 1), ('ps', 1), ('worker', 2)]"
     assert said.lines == {
         "ps/0": [f"ps 0 {jobs}"],
-        "worker/0": [f"chief 0 {jobs}"],
-        "worker/1": [f"worker 0 {jobs}"],
-        "worker/2": [f"worker 1 {jobs}"],
+        "worker/0": [f"chief 0 {jobs}", "waits"],
+        "worker/1": [f"worker 0 {jobs}", "waits"],
+        "worker/2": [f"worker 1 {jobs}", "waits"],
     }

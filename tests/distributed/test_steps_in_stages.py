@@ -12,6 +12,7 @@ import pytest
 
 import flowmesh as tf
 from flowmesh.distributed.fanned_step import FannedStep
+from flowmesh.distributed.steps import StepTable
 from flowmesh.distributed.transport.direct import frames, service
 from flowmesh.distributed.transport.direct.channel import Channel
 from flowmesh.distributed.transport.direct.link import Link
@@ -150,17 +151,17 @@ def test_work_that_is_known_is_done_where_messages_are_read(
         return run(self, *args)
 
     begun = threading.Event()
-    start, deliver = staged.StagedRun.start, staged.StagedRun.deliver
+    start, deliver = staged.StagedRun.start, StepTable.deliver_all
 
     def start_it(self: Any, *args: Any, **named: Any) -> None:
         start(self, *args, **named)
         if self._plan.receives:
             begun.set()
 
-    def deliver_later(self: Any, transfers: Any) -> None:
-        """What comes before the step has begun is the calling thread's."""
+    def deliver_later(self: Any, *args: Any) -> None:
+        """Holds back what comes before the step has begun: the calling thread would take it along."""
         assert begun.wait(20)
-        deliver(self, transfers)
+        deliver(self, *args)
 
     here = threading.current_thread().name
     reading = {here, "flowmesh-direct-read"}
@@ -168,7 +169,7 @@ def test_work_that_is_known_is_done_where_messages_are_read(
         session.run(v.initializer)
         monkeypatch.setattr(ClusterRunner, "run", noted)
         monkeypatch.setattr(staged.StagedRun, "start", start_it)
-        monkeypatch.setattr(staged.StagedRun, "deliver", deliver_later)
+        monkeypatch.setattr(StepTable, "deliver_all", deliver_later)
         feed = {x: np.full(300_000, 2.0, np.float32)}
         assert session.run(total, feed) == 600_000
         assert not reading & set(threads)
