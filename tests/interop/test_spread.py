@@ -13,9 +13,10 @@ from tests.interop import harness
 from tests.ports import free_ports
 
 
-def test_a_loop_over_three_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    if harness.interpreter("tf115") is None:
-        pytest.skip(harness.missing("tf115"))
+@pytest.mark.parametrize("release", ["tf115", "tf2"])
+def test_a_loop_over_three_tasks(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if harness.interpreter(release) is None:
+        pytest.skip(harness.missing(release))
     made: list[str] = []
     begin = SpreadRunner.__init__
 
@@ -29,9 +30,9 @@ def test_a_loop_over_three_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     processes = []
     with Server(spec, "ps", 0) as one, Server(spec, "ps", 1) as other:
         try:
-            processes.append(harness.Process("tf115", "server.py", json.dumps(spec), "worker", "0"))
+            processes.append(harness.Process(release, "server.py", json.dumps(spec), "worker", "0"))
             target = processes[0].line(harness.START_SECONDS).split()[1]
-            client = harness.Client("tf115")
+            client = harness.Client(release)
             processes.append(client)
             seen = client.run("spread_over_three", target, "three")
         finally:

@@ -26,8 +26,9 @@ ROUNDS = 3
 class Part:
     """One part, node by node."""
 
-    def __init__(self, machine: Machine, device: int) -> None:
+    def __init__(self, machine: Machine, device: int, producer: int = 134) -> None:
         self._machine = machine
+        self._producer = producer
         self._names = [d.name for d in machine.devices]
         self._device = self._names[device]
         self._graph_def = graph_pb2.GraphDef()
@@ -84,6 +85,7 @@ class Part:
 
     def graph(self) -> Graph:
         graph = Graph()
+        graph.producer = self._producer
         load_graph_def(graph, self._graph_def)
         doubt_receives(graph.get_operations())
         return graph
@@ -184,10 +186,28 @@ def test_a_part_ends_when_its_step_is_cancelled() -> None:
         waiting.result(60)
 
 
-def test_a_loop_in_a_loop_has_tensorflows_names() -> None:
+def named(frame: str) -> int:
+    return hash64(frame.encode())
+
+
+def numbered(frame: str) -> int:
+    """From the inside of the outermost frame outwards: `FindOrCreateChildFrame` of TensorFlow's `propagator_state.cc`."""
+    mask, golden, number = (1 << 64) - 1, 0x9E3779B97F4A7800, 0
+
+    def mix(a: int, b: int) -> int:
+        return (a ^ (b + golden + (a << 10) + (a >> 4))) & mask
+
+    words = frame.split(";")[1:]
+    for iteration, name in zip(words[::2], words[1::2], strict=True):
+        number = mix(number, mix(int(iteration), hash64(name.encode())))
+    return number
+
+
+@pytest.mark.parametrize(("producer", "identify"), [(134, named), (2474, numbered)])
+def test_a_loop_in_a_loop_has_tensorflows_names(producer: int, identify: Any) -> None:
     """The other side is played here: it goes round three times, and inside as often as the outer loop has gone round."""
     machine = Machine(cpus=2)
-    part = Part(machine, 1)
+    part = Part(machine, 1, producer)
     part.variable("outer", part.const("nothing", 0), INT, "outer_go", "a")
     part.add("outer/Next", "NextIteration", "outer/Switch:1", T=INT)
     part.transfer("_Recv", "outer_go", 0, 1, "^outer/Merge", kind=BOOL)
@@ -202,12 +222,12 @@ def test_a_loop_in_a_loop_has_tensorflows_names() -> None:
     ours, theirs = (machine.devices[i].name for i in (1, 0))
 
     def send(edge: str, frame: str, number: int, value: Any) -> None:
-        at = f"{hash64(frame.encode())}:{number}"
+        at = f"{identify(frame)}:{number}"
         key = make_key(theirs, 1, ours, edge, at)
         step.rendezvous.send(key, value, is_dead=value is None)
 
     def receive(frame: str, number: int) -> Any:
-        key = make_key(ours, 1, theirs, "y", f"{hash64(frame.encode())}:{number}")
+        key = make_key(ours, 1, theirs, "y", f"{identify(frame)}:{number}")
         value, is_dead = step.rendezvous.recv_async(key).result(60)
         return None if is_dead else float(to_host(value))
 

@@ -41,6 +41,8 @@ class Graph(ScopedGraph):
         """The library: the functions that `func` attrs name."""
         self.foreign = False
         """Whether another process sent it."""
+        self.producer = 0
+        """The release (`tf.GraphDef.versions.producer`) that it was made with, if it came from elsewhere."""
 
     # -- building ------------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ class _Norm(OpDef, abstract=True):
         return TensorShape(sizes), TensorShape([count])
 
 
-class _BatchNorm(_Norm, abstract=True):
+class BatchNorm(_Norm, abstract=True):
     """`(x - mean) / sqrt(variance + epsilon) * scale + offset`, with the batch's own moments in training."""
 
     extra_outputs = 0
@@ -99,7 +99,7 @@ class _BatchNorm(_Norm, abstract=True):
         return by_x, result[1], result[2], None, None
 
 
-class FusedBatchNorm(_BatchNorm):
+class FusedBatchNorm(BatchNorm):
     """Batch normalisation of a float32 image batch."""
 
     x, scale, offset, mean, variance = (Input("T") for _ in range(5))
@@ -114,7 +114,7 @@ class FusedBatchNorm(_BatchNorm):
         return self.back(op, grads, "FusedBatchNormGrad")
 
 
-class FusedBatchNormV2(_BatchNorm):
+class FusedBatchNormV2(BatchNorm):
     """Batch normalisation of an image batch, with float32 statistics."""
 
     x = Input("T")
@@ -132,7 +132,7 @@ class FusedBatchNormV2(_BatchNorm):
         return self.back(op, grads, "FusedBatchNormGradV2")
 
 
-class FusedBatchNormV3(_BatchNorm):
+class FusedBatchNormV3(BatchNorm):
     """Batch normalisation of an image batch, with float32 statistics and one more reserved output."""
 
     extra_outputs = 1

@@ -3,22 +3,39 @@ of a graph to a worker."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
+
 from flowmesh.core import errors
-from flowmesh.core.dtypes import float16, float32, float64
+from flowmesh.core.dtypes import bfloat16, float16, float32, float64
 from flowmesh.core.shapes import TensorShape
 from flowmesh.graph import registry
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.ops.matmul import MatMul
-from flowmesh.ops.nn_conv import Conv2D
+from flowmesh.ops.nn_conv import Conv2D, Conv3D, DepthwiseConv2dNative
+from flowmesh.ops.nn_norm import BatchNorm
 
 _EPSILON = 0.0001
-_ACTIVATIONS = frozenset({b"Relu", b"Relu6", b"Elu", b"LeakyRelu", b"Tanh", b"Sigmoid"})
+_ALPHA = 0.2
+_NARROW = frozenset({float16, bfloat16, float32})
+_ACTIVATIONS = frozenset(
+    {
+        b"Relu",
+        b"Relu6",
+        b"Elu",
+        b"LeakyRelu",
+        b"Tanh",
+        b"Sigmoid",
+        b"GeluApproximate",
+        b"GeluExact",
+    }
+)
 
 
 class _Fused(OpDef, abstract=True):
-    """An op followed by those that its attr `fused_ops` names: a bias or a normalisation, then perhaps an activation."""
+    """An op followed by those that its attr `fused_ops` names: a bias or a normalisation, then perhaps something to be added, and an activation."""
 
     NotDifferentiable = True
     main: type[OpDef]
@@ -27,7 +44,7 @@ class _Fused(OpDef, abstract=True):
         return self.main({name: self.attrs[name] for name in self.main.attr_defs})
 
     def _channel_first(self) -> bool:
-        return bool(self.attrs.get("data_format") == b"NCHW")
+        return self.attrs.get("data_format") in (b"NCHW", b"NCDHW")
 
     def infer(self, ctx: Any, first: TensorShape, second: TensorShape, args: Any) -> Any:
         return self._main().infer(ctx, first, second)
@@ -43,8 +60,11 @@ class _Fused(OpDef, abstract=True):
                 scale, offset, mean, variance = (left.pop(0) for _ in range(4))
                 spread = xp.sqrt(variance + self.attrs["epsilon"])
                 result = (result - mean) * (scale / spread) + offset
+            elif name == b"Add" and left:
+                result = result + left.pop(0)
             elif name in _ACTIVATIONS:
-                result = _apply(name, xp, result, self.attrs["T"])
+                alpha = self.attrs["leakyrelu_alpha"]
+                result = _activate(name, xp, result, self.attrs["T"], alpha)
             else:
                 raise errors.UnimplementedError(
                     None,
@@ -54,15 +74,33 @@ class _Fused(OpDef, abstract=True):
         return result.astype(first.dtype)
 
     def _vector(self, value: Any, rank: int) -> Any:
-        """A vector with an element for each channel, to go with a result of this rank."""
-        return value.reshape((-1,) + (1,) * (rank - 2)) if self._channel_first() else value
+        """A vector with an element for each channel, to go with a result of this rank; other values as they are."""
+        if value.ndim != 1 or not self._channel_first():
+            return value
+        return value.reshape((-1,) + (1,) * (rank - 2))
 
 
-def _apply(name: bytes, xp: Any, x: Any, dtype: Any) -> Any:
+def _apply(name: bytes, xp: Any, x: Any, dtype: Any, **more: Any) -> Any:
     """One unary op by name."""
     cls = registry.lookup(name.decode())
     attrs = {key: attr.default for key, attr in cls.attr_defs.items()}
-    return cls({**attrs, "T": dtype}).compute(xp, x)
+    return cls({**attrs, "T": dtype, **more}).compute(xp, x)
+
+
+def _activate(name: bytes, xp: Any, x: Any, dtype: Any, alpha: float = _ALPHA) -> Any:
+    """An activation by its name in `fused_ops`."""
+    if name == b"LeakyRelu":
+        return _apply(name, xp, x, dtype, alpha=alpha)
+    if name == b"GeluExact":
+        return _half(x) * (1 + _apply(b"Erf", xp, x * x.dtype.type(math.sqrt(0.5)), dtype))
+    if name == b"GeluApproximate":
+        inner = (x + x.dtype.type(0.044715) * x * x * x) * x.dtype.type(math.sqrt(2 / math.pi))
+        return _half(x) * (1 + xp.tanh(inner))
+    return _apply(name, xp, x, dtype)
+
+
+def _half(x: Any) -> Any:
+    return x * x.dtype.type(0.5)
 
 
 class _FusedMatMul(_Fused):
@@ -73,10 +111,11 @@ class _FusedMatMul(_Fused):
     product = Output("T")
     transpose_a = Attr("bool", False)
     transpose_b = Attr("bool", False)
-    T = type_attr({float32})
+    T = type_attr(_NARROW)
     num_args = Attr("int", minimum=0)
     fused_ops = Attr("list(string)", ())
     epsilon = Attr("float", _EPSILON)
+    leakyrelu_alpha = Attr("float", _ALPHA)
     main = MatMul
 
 
@@ -86,7 +125,8 @@ class _FusedConv2D(_Fused):
     input, filter = Input("T"), Input("T")
     args = Input("T", number="num_args")
     output = Output("T")
-    T = type_attr({float32, float64})
+    T = type_attr({float16, float32, float64})
+    TArgs = Attr("list(type)", ())
     num_args = Attr("int", minimum=0)
     strides = Attr("list(int)")
     padding = Attr("string", allowed=(b"SAME", b"VALID", b"EXPLICIT"))
@@ -96,8 +136,129 @@ class _FusedConv2D(_Fused):
     use_cudnn_on_gpu = Attr("bool", True)
     fused_ops = Attr("list(string)", ())
     epsilon = Attr("float", _EPSILON)
+    leakyrelu_alpha = Attr("float", _ALPHA)
     xla_only = True
     main = Conv2D
+
+
+class _FusedDepthwiseConv2dNative(_Fused):
+    """A convolution of each channel with its own filters, a bias and an activation (TensorFlow 2)."""
+
+    input, filter = Input("T"), Input("T")
+    args = Input("T", number="num_args")
+    output = Output("T")
+    T = type_attr({float16, bfloat16, float32, float64})
+    num_args = Attr("int", minimum=0)
+    strides = Attr("list(int)")
+    padding = Attr("string", allowed=(b"SAME", b"VALID"))
+    data_format = Attr("string", b"NHWC", allowed=(b"NHWC", b"NCHW"))
+    dilations = Attr("list(int)", (1, 1, 1, 1))
+    fused_ops = Attr("list(string)", ())
+    epsilon = Attr("float", _EPSILON)
+    leakyrelu_alpha = Attr("float", _ALPHA)
+    xla_only = True
+    main = DepthwiseConv2dNative
+
+
+class _FusedConv3D(_Fused):
+    """A 3-D convolution, a bias and an activation (TensorFlow 2)."""
+
+    input, filter = Input("T"), Input("T")
+    args = Input("T", number="num_args")
+    output = Output("T")
+    T = type_attr(_NARROW)
+    num_args = Attr("int", minimum=0)
+    strides = Attr("list(int)", minimum=5)
+    padding = Attr("string", allowed=(b"SAME", b"VALID"))
+    data_format = Attr("string", b"NDHWC", allowed=(b"NDHWC", b"NCDHW"))
+    dilations = Attr("list(int)", (1, 1, 1, 1, 1))
+    fused_ops = Attr("list(string)", ())
+    epsilon = Attr("float", _EPSILON)
+    leakyrelu_alpha = Attr("float", _ALPHA)
+    xla_only = True
+    main = Conv3D
+
+
+class _FusedBatchNormEx(BatchNorm):
+    """Batch normalisation, something to be added, and an activation (TensorFlow 2)."""
+
+    extra_outputs = 1
+    x = Input("T")
+    scale, offset, mean, variance = (Input("U") for _ in range(4))
+    side_input = Input("T", number="num_side_inputs")
+    y = Output("T")
+    batch_mean, batch_variance = Output("U"), Output("U")
+    reserve_space_1, reserve_space_2, reserve_space_3 = Output("U"), Output("U"), Output("U")
+    T = type_attr(_NARROW)
+    U = type_attr({float32})
+    data_format = Attr("string", b"NHWC", allowed=(b"NHWC", b"NCHW"))
+    is_training = Attr("bool", True)
+    epsilon = Attr("float", _EPSILON)
+    num_side_inputs = Attr("int", 0, minimum=0)
+    activation_mode = Attr("string", b"Identity", allowed=(b"Identity", *sorted(_ACTIVATIONS)))
+    NotDifferentiable = True
+
+    def infer(self, ctx: Any, *shapes: Any) -> Any:
+        return super().infer(ctx, *shapes[:5])
+
+    def compute(self, xp: Any, *inputs: Any) -> Any:
+        *given, added = inputs
+        y, *statistics = super().compute(xp, *given)
+        for value in added:
+            y = y + value
+        name = self.attrs["activation_mode"]
+        if name != b"Identity":
+            y = _activate(name, xp, y, self.attrs["T"])
+        return (y.astype(given[0].dtype), *statistics)
+
+
+class _Activation(OpDef, abstract=True):
+    NotDifferentiable = True
+
+    def infer(self, ctx: Any, features: TensorShape) -> TensorShape:
+        return features
+
+
+class _MklSwish(_Activation):
+    """x * sigmoid(x) (TensorFlow 2)."""
+
+    features = Input("T")
+    activations = Output("T")
+    T = type_attr(_NARROW, float32)
+
+    def compute(self, xp: Any, features: Any) -> Any:
+        return features * _apply(b"Sigmoid", xp, features, self.attrs["T"])
+
+
+class _MklFusedMish(_Activation):
+    """x * tanh(softplus(x)) (TensorFlow 2)."""
+
+    features = Input("T")
+    activations = Output("T")
+    T = type_attr(_NARROW)
+
+    def compute(self, xp: Any, features: Any) -> Any:
+        return features * xp.tanh(_apply(b"Softplus", xp, features, self.attrs["T"]))
+
+
+class _MklLayerNorm(OpDef):
+    """Normalisation over the last dimension (TensorFlow 2)."""
+
+    x, scale, offset = Input("T"), Input("T"), Input("T")
+    y = Output("T")
+    T = type_attr(_NARROW)
+    epsilon = Attr("float", 0.001)
+    NotDifferentiable = True
+
+    def infer(self, ctx: Any, x: TensorShape, scale: Any, offset: Any) -> TensorShape:
+        return x
+
+    def compute(self, xp: Any, x: Any, scale: Any, offset: Any) -> Any:
+        wide = x.astype(xp.float32)
+        centred = wide - xp.mean(wide, -1, keepdims=True)
+        spread = xp.mean(xp.square(centred), -1, keepdims=True)
+        inverse = 1 / xp.sqrt(spread + np.float32(self.attrs["epsilon"]))
+        return (centred * inverse * scale + offset).astype(x.dtype)
 
 
 class _UnaryOpsComposition(OpDef):

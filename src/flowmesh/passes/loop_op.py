@@ -62,6 +62,9 @@ class SpreadBody(LoopBody):
     leaves through the Exits; in the last iteration the next values are dead, in all others the last ones are. `cond` and `body` are this graph.
     """
 
+    numbered: bool = False
+    """Whether the other tasks number its frame, rather than name it (see `runtime/frame_ids.py`)."""
+
     @property
     def graphs(self) -> tuple[Graph, ...]:
         """The iteration."""

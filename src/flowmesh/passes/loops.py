@@ -45,6 +45,8 @@ from flowmesh.passes.loop_op import Argument, Loop, LoopBody, Result, SpreadBody
 from flowmesh.passes.prune import topological_order
 from flowmesh.passes.simplify import simplify
 
+NUMBERED = 400
+"""The first releases (TensorFlow 2.3) whose executors number the frames of loops, where earlier ones name them."""
 _IDENTITIES = frozenset({"Identity", "RefIdentity"})
 
 
@@ -57,7 +59,7 @@ def raise_loops(part: Graph) -> Graph:
     root, frame_of = find_frames(ordered)
     _refuse_ends_inside(ordered, root, frame_of)
     graph = Graph()
-    graph.foreign, graph.functions = part.foreign, part.functions
+    graph.foreign, graph.functions, graph.producer = part.foreign, part.functions, part.producer
     target = _Target(graph, root, frame_of, {})
     target.add(root.ops)
     target.add_spread(root)
@@ -528,6 +530,7 @@ class _SpreadMaker(_LoopMaker):
             0,
             (),
             ops=self._frame.all_ops(),
+            numbered=self.cond.graph.producer >= NUMBERED,
         )
 
 

@@ -17,8 +17,7 @@ from flowmesh.core.dtypes import bool as bool_dtype
 from flowmesh.core.shapes import TensorShape, unknown_shape
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.operation import Operation
-from flowmesh.ops.string_hash import hash64
-from flowmesh.passes.loop_op import Argument, Loop, is_spread, loop_of, nested_ops
+from flowmesh.passes.loop_op import Argument, Loop, SpreadBody, is_spread, loop_of, nested_ops
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime import cost
 from flowmesh.runtime.cluster_runner import ClusterRunner
@@ -208,17 +207,16 @@ class _Iterations(_Rounds):
     def __init__(self, runner: SpreadRunner, inputs: Sequence[Any], step: StepContext) -> None:
         super().__init__(inputs, step)
         self._runner = runner
-        # As TensorFlow's executor names and numbers a frame.
-        self._name = f"{step.within};{runner.loop.name}"
-        self._frame = hash64(self._name.encode())
+        self._frame = step.frame.inner(runner.loop.name)
+        self._numbered = isinstance(runner.loop, SpreadBody) and runner.loop.numbered
         self._number = 0
 
     def _start(self) -> Future[dict[str, Any]]:
         outer = self._outer
         check_step(outer)
         step = StepContext(outer.step_id, outer.rendezvous, outer.cancellation, trace=outer.trace)
-        step.iteration = f"{self._frame}:{self._number}"
-        step.within = f"{self._name};{self._number}"
+        step.iteration = self._frame.key(self._number, self._numbered)
+        step.frame = self._frame.at(self._number)
         return _run(self._runner.iteration, step, self._values)
 
     def _take(self, results: dict[str, Any]) -> list[Any] | None:

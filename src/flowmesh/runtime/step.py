@@ -10,6 +10,7 @@ from typing import Any
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
 from flowmesh.graph.operation import Operation
+from flowmesh.runtime.frame_ids import OUTSIDE, FrameId
 from flowmesh.runtime.rendezvous import Rendezvous
 from flowmesh.runtime.trace import TraceCollector
 
@@ -80,8 +81,8 @@ class StepContext:
     iteration: str = ""
     """For an iteration of a loop over several tasks, what stands for it in the keys of its transfers; its arguments and results may be dead."""
 
-    within: str = ";0"
-    """What TensorFlow's names of the loops that begin in this run begin with: that of the loop around them, and its iteration."""
+    frame: FrameId = OUTSIDE
+    """The loop over several tasks that this run is an iteration of."""
 
     def key(self, key: str) -> str:
         """The rendezvous key of a transfer in this run."""

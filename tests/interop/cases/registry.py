@@ -15,7 +15,7 @@ class Case:
         self.servers = servers
 
 
-def case(expect=LOCAL, clients=("tf115", "tf2", "flowmesh"), servers=("tf115", "flowmesh")):
+def case(expect=LOCAL, clients=("tf115", "tf2", "flowmesh"), servers=("tf115", "tf2", "flowmesh")):
     """Registers a program. It must see `expect`; by default, what it sees in a session of one process of TensorFlow.
 
     `clients` are those that can run it, `servers` those that all tasks of the cluster must be among.

@@ -187,6 +187,7 @@ def load_nodes(graph: Graph, graph_def: Any) -> None:
     """
     last_id = graph.last_id
     graph.foreign = True
+    graph.producer = graph_def.versions.producer
     allowed = limits.current()
     size = graph_def.ByteSize()
     if size > allowed.graph:
