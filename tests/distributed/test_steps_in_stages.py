@@ -17,8 +17,9 @@ from flowmesh.distributed.transport.direct import frames, service
 from flowmesh.distributed.transport.direct.channel import Channel
 from flowmesh.distributed.transport.direct.link import Link
 from flowmesh.distributed.transport.direct.plane import DirectOptions
-from flowmesh.runtime import staged, warm
+from flowmesh.runtime import staged
 from flowmesh.runtime.cluster_runner import ClusterRunner
+from flowmesh.runtime.feed_buffers import FeedBuffers
 from tests.distributed.clusters import cluster, eventually, in_thread
 
 
@@ -202,10 +203,10 @@ def test_feeds_are_copied_while_parameters_are_under_way(
     late: list[tuple[int, ...]] = []
 
     def noted(found: list[tuple[int, ...]], copy: Any) -> Any:
-        return lambda value: (found.append(value.shape), copy(value))[1]
+        return lambda *args: (found.append(args[-1].shape), copy(*args))[1]
 
     monkeypatch.setattr(staged, "shared_copy", noted(early, staged.shared_copy))
-    monkeypatch.setattr(warm, "private_copy", noted(late, warm.private_copy))
+    monkeypatch.setattr(FeedBuffers, "copy", noted(late, FeedBuffers.copy))
     fed = np.ones((100, 64), np.float32)
     for mode in ("xla", "numpy"):
         config = tf.ConfigProto()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from flowmesh.core import errors
@@ -142,3 +143,10 @@ class Variable(Resource):
     def release(self) -> None:
         """Drops the value."""
         self.value = None
+
+
+def take_all(variables: Iterable[Variable], values: list[Any]) -> None:
+    """`Variable.take` for each of them; the arrays are appended to `values`. The caller holds the locks."""
+    for variable in variables:
+        values.append(variable._value)
+        variable._value = _TAKEN

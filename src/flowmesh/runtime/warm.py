@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 
 from flowmesh.resources.variable import Variable
+from flowmesh.runtime.feed_buffers import FeedBuffers
 from flowmesh.runtime.program import Cell, Program
 from flowmesh.runtime.step import ImplicitState
-from flowmesh.runtime.values import SMALL_FEED, freeze, is_frozen, private_copy
+from flowmesh.runtime.values import SMALL_FEED, freeze, is_frozen
 from flowmesh.runtime.xla import CompiledProgram
 
 
 class _Known:
-    """Shape and dtype that a variable's value must have; XLA's own description of it is remembered, being quicker to compare."""
+    """Shape and dtype that a variable's value must have. Which generation of the variable had them is remembered, and XLA's own
+    description of them, being quicker to compare."""
 
-    __slots__ = ("aval", "dtype", "shape", "variable")
+    __slots__ = ("aval", "dtype", "generation", "keeps", "shape", "variable")
 
     def __init__(self, variable: Variable, held: tuple[Any, ...] | None) -> None:
         """`held` begins with shape and dtype; None stands for an uninitialized variable."""
@@ -30,8 +32,20 @@ class _Known:
         self.shape = None if held is None else held[0]
         self.dtype = None if held is None else held[1]
         self.aval: Any = None
+        self.generation = -1
+        self.keeps: bool | None = None
+        """Whether what the program writes has them, too; None before its first run."""
+
+    def holds(self) -> bool:
+        """Whether the variable's value fits; its generation is not the one that did the last time."""
+        generation = self.variable.generation
+        if not self.fits(self.variable.value):
+            return False
+        self.generation = generation
+        return True
 
     def fits(self, value: Any) -> bool:
+        """Whether a value has the shape and dtype."""
         aval = getattr(value, "aval", None)
         if aval is not None and aval is self.aval:
             return True
@@ -59,7 +73,7 @@ class WarmCluster:
         self._compiled = compiled
         self._function = compiled.function
         self._handles: list[tuple[int, Any]] = []
-        self._arrays: list[tuple[int, tuple[int, ...], Any]] = []
+        self._arrays: list[tuple[int, tuple[int, ...], Any, FeedBuffers]] = []
         self._statics: list[tuple[int, np.ndarray, bytes]] = []
         for i in range(len(program.inputs)):
             value = registers[i]
@@ -69,9 +83,10 @@ class WarmCluster:
                 kept = compiled.static[i]
                 self._statics.append((i, kept, kept.tobytes()))
         for i in compiled.dynamic:
-            self._arrays.append((i, tuple(registers[i].shape), registers[i].dtype))
+            register = registers[i]
+            self._arrays.append((i, tuple(register.shape), register.dtype, FeedBuffers()))
         self._known = [_Known(v, h) for v, h in zip(compiled.variables, held)]
-        self._written = [(compiled.variables[k], t, w) for k, t, w in compiled.written]
+        self._written = [(self._known[k], t, w) for k, t, w in compiled.written]
         self._implicit = [(s, t, w) for s, (t, w) in zip(states, compiled.implicit)]
         self._locks = list(locks)
         self._outputs = [
@@ -94,11 +109,16 @@ class WarmCluster:
             lock.acquire()
         try:
             for known in self._known:
-                if not known.fits(known.variable.value):
+                if known.generation != known.variable.generation and not known.holds():
                     return None
             results = self._call(flat)
-            for variable, traced, where in self._written:
-                variable.put(results[where] if traced else freeze(where))
+            for known, traced, where in self._written:
+                value = results[where] if traced else freeze(where)
+                known.variable.put(value)
+                if known.keeps is None:
+                    known.keeps = known.fits(value)
+                if known.keeps:
+                    known.generation += 1
             for state, traced, where in self._implicit:
                 state.value = results[where] if traced else where
         finally:
@@ -115,7 +135,7 @@ class WarmCluster:
     def fits(self, inputs: Sequence[Any]) -> bool:
         """Whether the arrays among the inputs have the shapes, and the static ones the values, of the earlier run."""
         return all(
-            getattr(inputs[i], "shape", None) == shape for i, shape, _ in self._arrays
+            getattr(inputs[i], "shape", None) == shape for i, shape, _, _ in self._arrays
         ) and all(
             type(inputs[i]) is np.ndarray and inputs[i].tobytes() == data
             for i, _, data in self._statics
@@ -127,13 +147,13 @@ class WarmCluster:
                 return None
         compiled = self._compiled
         flat = list(compiled.large_values)
-        for i, shape, dtype in self._arrays:
+        for i, shape, dtype, buffers in self._arrays:
             value = inputs[i]
             if type(value) is np.ndarray:
                 if value.shape != shape or value.dtype != dtype:
                     return None
                 if value.nbytes <= SMALL_FEED and not is_frozen(value):
-                    value = private_copy(value)
+                    value = buffers.copy(value)
             elif type(value) is compiled.array_type:
                 if value.shape != shape or value.dtype != dtype:
                     return None
@@ -155,7 +175,7 @@ class WarmCluster:
 
     def _must_wait(self, inputs: Sequence[Any]) -> bool:
         """Whether the program may still be reading an array that its owner may change after the run."""
-        for i, _, _ in self._arrays:
+        for i, _, _, _ in self._arrays:
             value = inputs[i]
             if type(value) is np.ndarray and value.nbytes > SMALL_FEED and not is_frozen(value):
                 return True

@@ -4,7 +4,7 @@ While it is traced, kernels whose inputs are all known run with NumPy: shapes, a
 the program. Inputs of the cluster on which such values depend are part of its signature.
 
 Variables that the program both reads and writes are *donated*: XLA writes the new value into the memory of the old one. That is safe because
-`take_state` has the variable let go of its array first, and donates it only when nobody else holds a reference to it; otherwise
+`append_state` has the variable let go of its array first, and donates it only when nobody else holds a reference to it; otherwise
 the program gets a view, which XLA does not write to, and makes a new array. NumPy arrays are never written to either.
 """
 
@@ -15,13 +15,14 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from flowmesh.ops.target import tracing_for
 from flowmesh.passes import op_traits
-from flowmesh.resources.variable import Variable
+from flowmesh.resources.variable import Variable, take_all
 from flowmesh.runtime import kept_programs, lanes
 from flowmesh.runtime.compile_options import options_for
 from flowmesh.runtime.device import Device, load_jax
@@ -38,6 +39,10 @@ _LARGE_CONSTANT = 16384
 """Constants of more elements are handed to the program instead of built into it."""
 _FOLD_LIMIT = 4096
 """Known values of more elements than this are computed in the program rather than built into it."""
+
+
+_ALONE: int = next(map(sys.getrefcount, [np.zeros(0)]))
+"""What `map(sys.getrefcount, values)` gives for what only the list `values` refers to."""
 
 
 class _Counters:
@@ -118,6 +123,7 @@ class CompiledProgram:
         self.donated = self._find_donated()
         self._reads = [(self.variables[k], k in self.donated) for k in self.read_cells]
         self._kept = [variable for variable, donated in self._reads if not donated]
+        self._taken = [variable for variable, donated in self._reads if donated]
         first = len(self._large) + len(self.dynamic)
         self.loaded = False
         """Whether it was found in the cache of programs."""
@@ -367,19 +373,29 @@ class CompiledProgram:
         return outputs
 
     def append_state(self, flat: list[Any]) -> None:
-        """Adds the values of the variables that are read. Nothing is taken before the rest has been read: whoever has taken a
+        """Adds the values of the variables that are read: for the program to overwrite where they are written and nobody else
+        sees them; the locks of those are held. Nothing is taken before the rest has been read: whoever has taken a
         variable never waits for another one, and so those who wait for it get on.
         """
-        kept = [self.state(variable) for variable in self._kept]
-        rest = iter(kept)
-        for variable, donated in self._reads:
-            flat.append(self.take_state(variable) if donated else next(rest))
+        first = len(flat)
+        if not self._kept:
+            take_all(self._taken, flat)
+        else:
+            kept = iter([self.state(variable) for variable in self._kept])
+            for variable, donated in self._reads:
+                flat.append(variable.take() if donated else next(kept))
+        if self.several or any(
+            n != _ALONE for n in map(sys.getrefcount, islice(flat, first, None))
+        ):
+            for at, (_, donated) in enumerate(self._reads, first):
+                if donated:
+                    flat[at] = self._to_overwrite(flat, at)
 
-    def take_state(self, variable: Variable) -> Any:
-        """The value of a variable for the program to overwrite, if nobody else sees it; `variable.lock` is held."""
-        value = variable.take()
-        # references: this one, and the argument of getrefcount
-        if type(value) is np.ndarray or sys.getrefcount(value) == 2:
+    def _to_overwrite(self, flat: list[Any], at: int) -> Any:
+        """The value that was taken, or what the program can have in its place when somebody else sees it."""
+        value = flat[at]
+        # references: the list, this one, and the argument of getrefcount
+        if type(value) is np.ndarray or sys.getrefcount(value) == 3:
             return value if not self.several else self._on_device(value)
         if value.platform() == "cpu":
             return host_view(value)
