@@ -20,6 +20,7 @@ import numpy as np
 
 from flowmesh.runtime import ahead, compile_cache, program_files, program_key
 from flowmesh.runtime.guards import Guards
+from flowmesh.runtime.huge_pages import with_huge_pages
 from flowmesh.runtime.program import Program
 from flowmesh.runtime.values import freeze
 
@@ -202,9 +203,10 @@ def _not_kept_by_jax() -> AbstractContextManager[Any]:
 def quick(compiled: Any) -> Any:
     """The function of a compiled program without the Python around it."""
     try:
-        return compiled._executable.create_cpp_call(compiled._params) or compiled
+        function = compiled._executable.create_cpp_call(compiled._params) or compiled
     except Exception:
-        return compiled
+        function = compiled
+    return with_huge_pages(function, compiled)
 
 
 def _calls_out(lowered: Any) -> bool:

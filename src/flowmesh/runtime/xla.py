@@ -31,6 +31,7 @@ from flowmesh.runtime.guards import Guards
 from flowmesh.runtime.kept_programs import KeptProgram, Outcome, quick
 from flowmesh.runtime.loop_trace import TracedLoop
 from flowmesh.runtime.program import Cell, Instruction, Program, invoke
+from flowmesh.runtime.stored import StoredValues
 from flowmesh.runtime.values import SMALL_FEED, freeze, host_view, is_frozen, private_copy
 
 _log = logging.getLogger(__name__)
@@ -192,10 +193,15 @@ class CompiledProgram:
         def call(instruction: Instruction, arguments: list[Any]) -> Any:
             return self._trace_call(instruction, arguments, implicit)
 
+        stored = StoredValues(program)
+
+        def observe(instruction: Instruction, *_: Any) -> None:
+            stored.note(instruction, registers)
+
         platform = self.jax_device.platform
         precision = precision_of_products(self._jax, platform, self._precision)
         with np.errstate(all="ignore"), tracing_for(platform), precision:
-            program.evaluate(registers, implicit, call)
+            program.evaluate(registers, implicit, call, observe if platform == "cpu" else None)
         return self._collect(registers, cells, implicit)
 
     def _collect(
