@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import subprocess
 import sys
@@ -40,11 +41,13 @@ def python_calls(function: Callable[[], Any]) -> int:
         nonlocal calls
         calls += event == "call"
 
+    gc.disable()  # JAX is called at the beginning and at the end of a collection
     sys.setprofile(note)
     try:
         function()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return calls - 1
 
 

@@ -27,6 +27,7 @@ from flowmesh.runtime.device import Device
 from flowmesh.runtime.execution import Execution
 from flowmesh.runtime.failures import NodeFailure
 from flowmesh.runtime.program import Cell, Program
+from flowmesh.runtime.running_ahead import RunningAhead
 from flowmesh.runtime.shaped import Recorder, ShapedCluster
 from flowmesh.runtime.step import ImplicitState, SessionState
 from flowmesh.runtime.trace import TraceCollector
@@ -300,12 +301,28 @@ class ClusterRunner:
         if entry.compiled is not None:
             if entry.warm is None:
                 held = entry.key[len(self.program.inputs) :]
-                entry.warm = WarmCluster(
-                    self.program, entry.compiled, registers, held, states, locks
-                )
+                compiled, program = entry.compiled, self.program
+                ahead = RunningAhead(compiled.jax) if self._runs_ahead(entry) else None
+                entry.warm = WarmCluster(program, compiled, registers, held, states, locks, ahead)
             self._warm_work = entry.work
             self._warm = entry.warm
         return outputs
+
+    def _runs_ahead(self, entry: _Entry) -> bool:
+        """Whether its runs hand over work that keeps all cores busy, and nobody waits for them; long ones would hold the caller
+        back for too long at a time.
+        """
+        program, compiled = self.program, entry.compiled
+        work = program.static_work if entry.work is None else entry.work
+        return (
+            compiled is not None
+            and compiled.jax_device.platform == "cpu"
+            and any(traced for _, traced, _ in compiled.written)
+            and not any(kind == "traced" for kind, _ in compiled.results)
+            and not compiled.guards.waits
+            and not any(cost.is_row_update(op.type) for op in program.every)
+            and cost.PARALLEL <= work <= cost.AHEAD
+        )
 
     def _choice(self, entry: _Entry) -> str:
         program = self.program

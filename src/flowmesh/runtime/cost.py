@@ -28,6 +28,9 @@ PARALLEL = 2_000_000
 COMPILED_UPDATES = 16_000_000
 """From here on an XLA program, which uses all cores, is better at updating whole variables."""
 
+AHEAD = 50_000_000
+"""Up to here the runs of a program are started many at a time (see `running_ahead`)."""
+
 SINGLE_THREAD = 10_000_000
 """Up to here NumPy's matrix products are done by one thread."""
 

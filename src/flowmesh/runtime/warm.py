@@ -15,6 +15,7 @@ import numpy as np
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime.feed_buffers import FeedBuffers
 from flowmesh.runtime.program import Cell, Program
+from flowmesh.runtime.running_ahead import RunningAhead
 from flowmesh.runtime.step import ImplicitState
 from flowmesh.runtime.values import SMALL_FEED, freeze, is_frozen
 from flowmesh.runtime.xla import CompiledProgram
@@ -68,8 +69,11 @@ class WarmCluster:
         held: Sequence[tuple[Any, ...] | None],
         states: Sequence[ImplicitState],
         locks: Sequence[Any],
+        ahead: RunningAhead | None = None,
     ) -> None:
-        """`registers` are those of the earlier run, `held` tells what its variables held, `locks` are the ones it took."""
+        """`registers` are those of the earlier run, `held` tells what its variables held, `locks` are the ones it took;
+        `ahead` holds runs back that are far ahead of XLA."""
+        self._ahead = ahead
         self._compiled = compiled
         self._function = compiled.function
         self._handles: list[tuple[int, Any]] = []
@@ -104,6 +108,8 @@ class WarmCluster:
         guards = self._compiled.guards
         if guards.outside:
             guards.look_outside(inputs)
+        if self._ahead is not None:
+            self._ahead.hold()
         locks = self._locks
         for lock in locks:
             lock.acquire()
@@ -192,4 +198,6 @@ class WarmCluster:
         except BaseException:
             compiled.give_back(flat[first:])
             raise
+        if self._ahead is not None:
+            self._ahead.started(results)
         return results

@@ -92,7 +92,7 @@ class CompiledProgram:
         self._device = device
         self._label = label
         self._precision = precision
-        self._jax = load_jax()
+        self.jax = load_jax()
         self._cell_registers = {
             i: registers[i].number for i in program.handles if isinstance(registers[i], Cell)
         }
@@ -114,11 +114,11 @@ class CompiledProgram:
         self.implicit: list[tuple[bool, Any]] = []
         self.jax_device = device.jax_device()
         self.guards = Guards(len(program.inputs))
-        self.several = len(self._jax.devices(self.jax_device.platform)) > 1
-        self.array_type: Any = type(self._jax.device_put(np.zeros((), np.float32)))
+        self.several = len(self.jax.devices(self.jax_device.platform)) > 1
+        self.array_type: Any = type(self.jax.device_put(np.zeros((), np.float32)))
         self._large = self._large_constants()
         self.large_values = [
-            self._jax.device_put(program.template[register], self.jax_device)
+            self.jax.device_put(program.template[register], self.jax_device)
             for register in self._large
         ]
         self.donated = self._find_donated()
@@ -130,13 +130,13 @@ class CompiledProgram:
         """Whether it was found in the cache of programs."""
         self._trace_count = 0
         self._depth = 0
-        self._options = options_for(self._jax, self.jax_device.platform, program.every)
+        self._options = options_for(self.jax, self.jax_device.platform, program.every)
         self.function: Any = self._jitted(first)
 
     def _jitted(self, first: int) -> Any:
         """The function to call; its arguments from `first` on are the variables that are read."""
-        sharding = self._jax.sharding.SingleDeviceSharding(self.jax_device)
-        return self._jax.jit(
+        sharding = self.jax.sharding.SingleDeviceSharding(self.jax_device)
+        return self.jax.jit(
             self._traced,
             in_shardings=sharding,
             out_shardings=sharding,
@@ -199,7 +199,7 @@ class CompiledProgram:
             stored.note(instruction, registers)
 
         platform = self.jax_device.platform
-        precision = precision_of_products(self._jax, platform, self._precision)
+        precision = precision_of_products(self.jax, platform, self._precision)
         with np.errstate(all="ignore"), tracing_for(platform), precision:
             program.evaluate(registers, implicit, call, observe if platform == "cpu" else None)
         return self._collect(registers, cells, implicit)
@@ -218,7 +218,7 @@ class CompiledProgram:
             return True, len(out) - 1
 
         for k in self.donated:
-            cells[k].value = self._jax.numpy.asarray(lanes.settled(cells[k].value))
+            cells[k].value = self.jax.numpy.asarray(lanes.settled(cells[k].value))
         self.written = [(k, *put(c.value)) for k, c in enumerate(cells) if c.written]
         self.results = []
         for register in self._program.output_registers:
@@ -229,7 +229,7 @@ class CompiledProgram:
                 traced, where = put(value)
                 self.results.append(("traced" if traced else "known", where))
         self.implicit = [put(value) for value in implicit]
-        self.guards.collect(self._jax.numpy, out)
+        self.guards.collect(self.jax.numpy, out)
         return tuple(out)
 
     def _trace_call(
@@ -240,7 +240,7 @@ class CompiledProgram:
             self._depth += 1
             try:
                 return TracedLoop(
-                    self._jax,
+                    self.jax,
                     instruction.loop,
                     arguments,
                     implicit,
@@ -252,7 +252,7 @@ class CompiledProgram:
         if op.type in op_traits.SHAPE_OPS:
             stand_ins = [np.broadcast_to(np.zeros((), a.dtype), a.shape) for a in arguments]
             return invoke(instruction, np, stand_ins, implicit)
-        jnp = self._jax.numpy
+        jnp = self.jax.numpy
         if any(isinstance(a, lanes.Lanes) for a in arguments):
             return lanes.call(instruction, jnp, arguments, implicit)
         if instruction.implicit >= 0 and self.jax_device.platform == "cpu":
@@ -275,7 +275,7 @@ class CompiledProgram:
             for i, a in enumerate(arguments)
         ]
         if self._precision == "bfloat16":
-            arguments = rounded_operands(self._jax, op.type, arguments)
+            arguments = rounded_operands(self.jax, op.type, arguments)
         return invoke(instruction, jnp, arguments, implicit)
 
     def _is_foldable(self, instruction: Instruction, known: Sequence[bool]) -> bool:
@@ -301,7 +301,7 @@ class CompiledProgram:
         flat += [self.argument(state)[0] for state in implicit]
         started = time.perf_counter()
         kept = KeptProgram(
-            self._jax, self._program, self.jax_device, self._large, self._facts(), flat
+            self.jax, self._program, self.jax_device, self._large, self._facts(), flat
         )
         found = kept.load()
         if found is not None:
@@ -420,7 +420,7 @@ class CompiledProgram:
         value = variable.value
         if type(value) is not np.ndarray:
             return self.argument(value)[0]
-        moved = self._jax.device_put(value, self.jax_device)
+        moved = self.jax.device_put(value, self.jax_device)
         count("moves")
         variable.move(value, moved)
         return moved
@@ -437,5 +437,5 @@ class CompiledProgram:
 
     def _on_device(self, value: Any) -> Any:
         if isinstance(value, self.array_type) and value.device != self.jax_device:
-            return self._jax.device_put(value, self.jax_device)
+            return self.jax.device_put(value, self.jax_device)
         return value
