@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from flowmesh.ops.value_checks import ValueCheck, checks_of, may_have_checks
-from flowmesh.runtime.program import Instruction, LoopProgram, instructions_with_nested
+from flowmesh.runtime.program import Instruction, LoopProgram, Nested, instructions_with_nested
 
 State = list[list[Any]]
 
@@ -50,12 +50,12 @@ class LoopChecks:
         self.found: list[Found] = []
         self._numbers: dict[tuple[Instruction, int], int] = {}
         self._state: State = []
-        self._silent = False
+        self._only_if: Any = None
+        self.noted = 0
+        """How often a check was made so far."""
 
     def note(self, jnp: Any, instruction: Instruction, arguments: Sequence[Any]) -> None:
         """Hears of an instruction in a loop before it is traced."""
-        if self._silent:
-            return
         for number, check in enumerate(checks_of(instruction.op.definition, arguments)):
             value = arguments[check.position]
             if not value.size or (isinstance(value, np.ndarray) and not check.wrong(np, value)):
@@ -66,19 +66,22 @@ class LoopChecks:
                 at = self._numbers[key] = len(self.found)
                 self.found.append(Found(instruction, number, check, arguments))
                 self._state.append(self.found[at].initial())
+            self.noted += 1
             flag, kept = self._state[at]
             wrong = jnp.asarray(check.wrong(jnp, value))
+            if self._only_if is not None:
+                wrong = wrong & self._only_if
             first = wrong & ~jnp.asarray(flag)
             self._state[at] = [flag | wrong, jnp.where(first, value, kept)]
 
     @contextmanager
-    def silent(self) -> Iterator[None]:
-        """Nothing is noted: the condition of a loop can say nothing but whether the loop goes on."""
-        before, self._silent = self._silent, True
+    def while_right(self, jnp: Any) -> Iterator[None]:
+        """What is looked at here counts only if nothing was wrong before: what follows from a row that does not exist is nobody's fault."""
+        before, self._only_if = self._only_if, ~jnp.asarray(self.any_wrong(jnp))
         try:
             yield
         finally:
-            self._silent = before
+            self._only_if = before
 
     def state(self, jnp: Any) -> State:
         """What is carried: for each check its flag and its values."""
@@ -102,8 +105,14 @@ class LoopChecks:
 
 
 def has_checks(loop: LoopProgram) -> bool:
-    """Whether there may be something to look at in the body of the loop."""
-    return any(
-        may_have_checks(instruction.op)
-        for instruction in instructions_with_nested(loop.body.program)
-    )
+    """Whether there may be something to look at in the loop."""
+    return condition_has_checks(loop) or _has_checks(loop.body)
+
+
+def condition_has_checks(loop: LoopProgram) -> bool:
+    """Whether there may be something to look at in the condition of the loop."""
+    return _has_checks(loop.cond)
+
+
+def _has_checks(nested: Nested) -> bool:
+    return any(may_have_checks(i.op) for i in instructions_with_nested(nested.program))

@@ -3,6 +3,9 @@
 What the loop carries round is the values of its variables and, beside them, the state of all that its body changes: variables that it assigns
 to, random generators, TensorArrays and stacks. The body is traced once for nothing where there are such arrays, for the shapes of their
 elements show only then; they are made before the loop, as large as the loop is long.
+
+XLA's condition can say nothing but whether the loop goes on. Where something has to be looked at in a condition it is traced before the loop and at the end
+of the body instead, and its answer is carried round, too.
 """
 
 from __future__ import annotations
@@ -17,11 +20,11 @@ from flowmesh.passes.loop_counters import iterations
 from flowmesh.runtime import lanes
 from flowmesh.runtime.branch_trace import Branches
 from flowmesh.runtime.failures import NodeFailure
-from flowmesh.runtime.loop_checks import LoopChecks, has_checks
+from flowmesh.runtime.loop_checks import LoopChecks, condition_has_checks, has_checks
 from flowmesh.runtime.program import Cell, Instruction, LoopProgram, Nested
 
-_COUNT = 5
-"""Where in what is carried the number of iterations is, of a loop that runs in pieces."""
+_ANSWER = 5
+"""Where in what is carried the answer of a condition is that is traced with the body."""
 
 _Call = Callable[[Instruction, list[Any], list[Any]], Any]
 
@@ -55,6 +58,7 @@ class TracedLoop:
         )
         self._states = sorted(set(loop.implicit))
         self._bound = self._find_bound()
+        self._asks_in_body = False
 
     def _find_bound(self) -> int | None:
         """How often the loop goes round at most, None when that is not known."""
@@ -76,7 +80,9 @@ class TracedLoop:
         first = [self._as_array(v) for v in self._arguments[: self._number]]
         self._make_arrays(first)
         objects = [o for o in self._objects() if o.allocated]
-        carry = self._carry(first, objects)
+        self._asks_in_body = self._condition_is_checked(first, objects)
+        answer = (self._answer(first),) if self._asks_in_body else ()
+        carry = (*self._carry(first, objects), *answer)
         piece = self._loop.piece
         if piece:
             carry = (*carry, np.int32(0))
@@ -91,7 +97,9 @@ class TracedLoop:
         for stack, counting in stacks:
             stack.depth, stack.counting = stack.depth - 1, counting
         values = self._load(last, objects)
-        goes_on = self._asked(values) if piece else None
+        goes_on = None
+        if piece:
+            goes_on = last[_ANSWER] if self._asks_in_body else self._asked(values)
         return self._loop.outcome(values, goes_on)
 
     def _as_array(self, value: Any) -> Any:
@@ -164,12 +172,32 @@ class TracedLoop:
         (answer,) = self._evaluate(self._loop.cond, values)
         return self._as_array(answer).reshape(())
 
+    def _answer(self, values: Sequence[Any]) -> Any:
+        """Whether the loop goes on with these values, for which the condition is looked at; it does not when something is wrong. Nothing else changes."""
+        implicit = list(self._implicit)
+        with self._checks.while_right(self._jax.numpy):
+            answer = self._asked(values)
+        self._implicit[:] = implicit
+        return answer & ~self._checks.any_wrong(self._jax.numpy)
+
+    def _condition_is_checked(self, values: Sequence[Any], objects: Sequence[Any]) -> bool:
+        """Whether there is something to look at in the condition; what there is, is known afterwards."""
+        if not condition_has_checks(self._loop):
+            return False
+        carry = self._carry(values, objects)
+        before = self._checks.noted
+        self._jax.eval_shape(lambda c: self._answer(self._load(c, objects)), carry)
+        self._load(carry, objects)
+        return self._checks.noted > before
+
     def _goes_on(self, carry: tuple[Any, ...], objects: Sequence[Any], piece: int) -> Any:
-        values = self._load(carry, objects)
-        right = ~self._checks.any_wrong(self._jax.numpy)
-        with self._checks.silent():
+        if self._asks_in_body:
+            answer = carry[_ANSWER]
+        else:
+            values = self._load(carry, objects)
+            right = ~self._checks.any_wrong(self._jax.numpy)
             answer = self._asked(values) & right
-        return answer & (carry[_COUNT] < piece) if piece else answer
+        return answer & (carry[-1] < piece) if piece else answer
 
     def _step(self, carry: tuple[Any, ...], objects: Sequence[Any], piece: int) -> Any:
         values = self._load(carry, objects)
@@ -178,7 +206,11 @@ class TracedLoop:
             if np.shape(before) != np.shape(after):
                 raise TypeError("A loop variable changes its shape")
         carried = self._carry(following, objects)
-        return (*carried, carry[_COUNT] + np.int32(1)) if piece else carried
+        if self._asks_in_body:
+            values = self._load(carried, objects)
+            answer = self._answer(values)
+            carried = (*self._carry(values, objects), answer)
+        return (*carried, carry[-1] + np.int32(1)) if piece else carried
 
     def _make_arrays(self, values: Sequence[Any]) -> None:
         """Traces the body for nothing, and makes the arrays whose elements have been seen then. Checks are known afterwards, too."""
