@@ -11,7 +11,7 @@ import pytest
 
 from flowmesh.formats.events import read_events
 from flowmesh.proto.event_pb2 import SessionLog
-from flowmesh.training import supervisor
+from flowmesh.training import supervisor, supervisor_threads
 from tests.training.names import tf
 
 TIMEOUT = 20
@@ -129,7 +129,31 @@ def test_waiting_ends_when_the_model_is_ready() -> None:
 # -- supervisor ----------------------------------------------------------------------------------------
 
 
-def test_training_with_checkpoints_and_summaries(tmp_path: Path) -> None:
+def _first_rounds(monkeypatch: pytest.MonkeyPatch) -> list[threading.Event]:
+    """Set when a supervisor's threads have done their work for the first time: those that start after the end do none."""
+    kinds = [
+        supervisor_threads.SVSummaryThread,
+        supervisor_threads.SVStepCounterThread,
+        supervisor_threads.SVTimerCheckpointThread,
+    ]
+
+    def watched(kind: Any) -> threading.Event:
+        done, run_loop = threading.Event(), kind.run_loop
+
+        def noted(self: Any) -> None:
+            run_loop(self)
+            done.set()
+
+        monkeypatch.setattr(kind, "run_loop", noted)
+        return done
+
+    return [watched(kind) for kind in kinds]
+
+
+def test_training_with_checkpoints_and_summaries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_rounds = _first_rounds(monkeypatch)
     logdir = str(tmp_path / "logs")
     with tf.Graph().as_default() as graph:
         w, step, train = _model()
@@ -145,6 +169,7 @@ def test_training_with_checkpoints_and_summaries(tmp_path: Path) -> None:
             while not sv.should_stop():
                 session.run(train)
                 if session.run(step) == 3:
+                    assert all(done.wait(60) for done in first_rounds)
                     sv.request_stop()
             sv.summary_computed(session, session.run(sv.summary_op))
         sv.stop()
