@@ -130,9 +130,9 @@ def in_thread(function: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    """Waits a few seconds for something that other threads are about to do."""
+    """Waits some seconds for something that other threads are about to do."""
     pause = threading.Event()
-    for _ in range(500):
+    for _ in range(2000):
         if condition():
             return
         pause.wait(0.01)

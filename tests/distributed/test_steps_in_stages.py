@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -124,11 +125,13 @@ def test_work_is_done_where_messages_are_read(graph: Any, monkeypatch: pytest.Mo
         for _ in range(5):  # what may have to be compiled goes to a pool
             session.run(train, feed)
         monkeypatch.setattr(ClusterRunner, "run", noted)
-        for _ in range(50):
-            session.run(train, feed)
         here = threading.current_thread().name
         # The worker's part runs in the thread that called `run`, unless the reading thread of a busy machine comes first.
-        assert len(threads["worker"]) == 50
+        for runs in range(1, 501):
+            session.run(train, feed)
+            if runs >= 50 and here in threads["worker"]:
+                break
+        assert len(threads["worker"]) == runs
         assert set(threads["worker"]) <= {here, "flowmesh-direct-read"}
         assert here in threads["worker"]
         assert set(threads["ps"]) == {"flowmesh-direct-read"}
@@ -360,28 +363,33 @@ def test_a_time_limit_costs_no_message_and_no_timer(
     def schedule(at: float, callback: Any) -> int:
         raise AssertionError("a timer was set")
 
-    def ten_steps(config: Any = None, options: Any = None) -> Any:
-        """The messages of ten steps, and the variables after them."""
-        with tf.Session(target, config=config) as session:
-            session.run(tf.global_variables_initializer())
-            for _ in range(4):
-                session.run(train, feed, options)
-            messages.clear()
-            fanned.clear()
-            with monkeypatch.context() as patch:
-                patch.setattr("flowmesh.runtime.timer.schedule", schedule)
-                for _ in range(10):
-                    session.run(train, feed, options)
-            assert len(fanned) == 10
-            return sorted(messages), session.run(variables)
+    def answered() -> bool:
+        """Nobody is still to answer what no step waits for (that it may forget an old part)."""
+        planes = [server._plane for server in servers.values()]
+        return not any(link._pending for plane in planes for link in list(plane._links.values()))
 
-    with cluster(ps=2, worker=1) as servers:
+    def ten_steps(session: Any, options: Any = None) -> Any:
+        """The messages of ten steps, and the variables after them."""
+        session.run(tf.global_variables_initializer())
+        for _ in range(4):
+            session.run(train, feed, options)
+        eventually(answered)
+        messages.clear()
+        fanned.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr("flowmesh.runtime.timer.schedule", schedule)
+            for _ in range(10):
+                session.run(train, feed, options)
+        assert len(fanned) == 10
+        return sorted(messages), session.run(variables)
+
+    limit = tf.ConfigProto(operation_timeout_in_ms=60_000) if way == "session" else None
+    options = tf.RunOptions(timeout_in_ms=60_000) if way == "run" else None
+    with cluster(ps=2, worker=1) as servers, ExitStack() as sessions:
+        # Both are open to the end: a session that closes has messages of its own.
         target = servers["worker:0"].target
-        free = ten_steps()
-        if way == "session":
-            limited = ten_steps(tf.ConfigProto(operation_timeout_in_ms=60_000))
-        else:
-            limited = ten_steps(options=tf.RunOptions(timeout_in_ms=60_000))
+        free = ten_steps(sessions.enter_context(tf.Session(target)))
+        limited = ten_steps(sessions.enter_context(tf.Session(target, config=limit)), options)
     assert free[0] == limited[0]
     assert len(free[0]) == 10 * 2 * 4
     np.testing.assert_array_equal(free[1], limited[1])
