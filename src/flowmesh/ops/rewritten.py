@@ -11,7 +11,7 @@ import numpy as np
 from flowmesh.core import errors
 from flowmesh.core.dtypes import bfloat16, float16, float32, float64
 from flowmesh.core.shapes import TensorShape
-from flowmesh.graph import registry
+from flowmesh.graph import registry, shape_functions
 from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.ops.matmul import MatMul
 from flowmesh.ops.nn_conv import Conv2D, Conv3D, DepthwiseConv2dNative
@@ -37,6 +37,10 @@ _ACTIVATIONS = frozenset(
 class _Fused(OpDef, abstract=True):
     """An op followed by those that its attr `fused_ops` names: a bias or a normalisation, then perhaps something to be added, and an activation."""
 
+    num_args = Attr("int", minimum=0)
+    fused_ops = Attr("list(string)", ())
+    epsilon = Attr("float", _EPSILON)
+    leakyrelu_alpha = Attr("float", _ALPHA)
     NotDifferentiable = True
     main: type[OpDef]
 
@@ -112,10 +116,6 @@ class _FusedMatMul(_Fused):
     transpose_a = Attr("bool", False)
     transpose_b = Attr("bool", False)
     T = type_attr(_NARROW)
-    num_args = Attr("int", minimum=0)
-    fused_ops = Attr("list(string)", ())
-    epsilon = Attr("float", _EPSILON)
-    leakyrelu_alpha = Attr("float", _ALPHA)
     main = MatMul
 
 
@@ -127,16 +127,12 @@ class _FusedConv2D(_Fused):
     output = Output("T")
     T = type_attr({float16, float32, float64})
     TArgs = Attr("list(type)", ())
-    num_args = Attr("int", minimum=0)
     strides = Attr("list(int)")
     padding = Attr("string", allowed=(b"SAME", b"VALID", b"EXPLICIT"))
     explicit_paddings = Attr("list(int)", ())
     data_format = Attr("string", b"NHWC", allowed=(b"NHWC", b"NCHW"))
     dilations = Attr("list(int)", (1, 1, 1, 1))
     use_cudnn_on_gpu = Attr("bool", True)
-    fused_ops = Attr("list(string)", ())
-    epsilon = Attr("float", _EPSILON)
-    leakyrelu_alpha = Attr("float", _ALPHA)
     xla_only = True
     main = Conv2D
 
@@ -148,14 +144,10 @@ class _FusedDepthwiseConv2dNative(_Fused):
     args = Input("T", number="num_args")
     output = Output("T")
     T = type_attr({float16, bfloat16, float32, float64})
-    num_args = Attr("int", minimum=0)
     strides = Attr("list(int)")
     padding = Attr("string", allowed=(b"SAME", b"VALID"))
     data_format = Attr("string", b"NHWC", allowed=(b"NHWC", b"NCHW"))
     dilations = Attr("list(int)", (1, 1, 1, 1))
-    fused_ops = Attr("list(string)", ())
-    epsilon = Attr("float", _EPSILON)
-    leakyrelu_alpha = Attr("float", _ALPHA)
     xla_only = True
     main = DepthwiseConv2dNative
 
@@ -167,14 +159,10 @@ class _FusedConv3D(_Fused):
     args = Input("T", number="num_args")
     output = Output("T")
     T = type_attr(_NARROW)
-    num_args = Attr("int", minimum=0)
     strides = Attr("list(int)", minimum=5)
     padding = Attr("string", allowed=(b"SAME", b"VALID"))
     data_format = Attr("string", b"NDHWC", allowed=(b"NDHWC", b"NCDHW"))
     dilations = Attr("list(int)", (1, 1, 1, 1, 1))
-    fused_ops = Attr("list(string)", ())
-    epsilon = Attr("float", _EPSILON)
-    leakyrelu_alpha = Attr("float", _ALPHA)
     xla_only = True
     main = Conv3D
 
@@ -212,18 +200,19 @@ class _FusedBatchNormEx(BatchNorm):
         return (y.astype(given[0].dtype), *statistics)
 
 
-class _Activation(OpDef, abstract=True):
+class _Elementwise(OpDef, abstract=True):
     NotDifferentiable = True
+    infer = shape_functions.unchanged
 
-    def infer(self, ctx: Any, features: TensorShape) -> TensorShape:
-        return features
+
+class _Activation(_Elementwise, abstract=True):
+    features = Input("T")
+    activations = Output("T")
 
 
 class _MklSwish(_Activation):
     """x * sigmoid(x) (TensorFlow 2)."""
 
-    features = Input("T")
-    activations = Output("T")
     T = type_attr(_NARROW, float32)
 
     def compute(self, xp: Any, features: Any) -> Any:
@@ -233,8 +222,6 @@ class _MklSwish(_Activation):
 class _MklFusedMish(_Activation):
     """x * tanh(softplus(x)) (TensorFlow 2)."""
 
-    features = Input("T")
-    activations = Output("T")
     T = type_attr(_NARROW)
 
     def compute(self, xp: Any, features: Any) -> Any:
@@ -261,17 +248,13 @@ class _MklLayerNorm(OpDef):
         return (centred * inverse * scale + offset).astype(x.dtype)
 
 
-class _UnaryOpsComposition(OpDef):
+class _UnaryOpsComposition(_Elementwise):
     """Elementwise functions of one tensor, applied in the order of `op_names`."""
 
     x = Input("T")
     y = Output("T")
     T = type_attr({float32, float16, float64})
     op_names = Attr("list(string)")
-    NotDifferentiable = True
-
-    def infer(self, ctx: Any, x: TensorShape) -> TensorShape:
-        return x
 
     def compute(self, xp: Any, x: Any) -> Any:
         for name in self.attrs["op_names"]:
