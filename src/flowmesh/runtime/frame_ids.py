@@ -27,20 +27,24 @@ class FrameId:
 
     name: str
     number: int
+    """What stands for the frame in keys."""
     iteration: int = 0
 
-    def inner(self, name: str) -> FrameId:
-        """A frame that begins in this iteration."""
-        number = combine(self.number, combine(self.iteration, hash64(name.encode())))
-        return FrameId(f"{self.name};{self.iteration};{name}", number)
+    def inner(self, name: str, numbered: bool) -> FrameId:
+        """A frame that begins in this iteration; `numbered` tells whether the tasks number frames."""
+        full = f"{self.name};{self.iteration};{name}"
+        if not numbered:
+            return FrameId(full, hash64(full.encode()))
+        return FrameId(full, combine(self.number, combine(self.iteration, hash64(name.encode()))))
 
-    def at(self, iteration: int) -> FrameId:
-        """The same frame at another iteration."""
-        return FrameId(self.name, self.number, iteration)
+    def following(self) -> FrameId:
+        """The same frame at the next iteration."""
+        return FrameId(self.name, self.number, self.iteration + 1)
 
-    def key(self, iteration: int, numbered: bool) -> str:
-        """What stands for an iteration in the keys of its transfers."""
-        return f"{self.number if numbered else hash64(self.name.encode())}:{iteration}"
+    @property
+    def key(self) -> str:
+        """What stands for the iteration in the keys of its transfers."""
+        return f"{self.number}:{self.iteration}"
 
 
 OUTSIDE = FrameId("", 0)

@@ -207,21 +207,20 @@ class _Iterations(_Rounds):
     def __init__(self, runner: SpreadRunner, inputs: Sequence[Any], step: StepContext) -> None:
         super().__init__(inputs, step)
         self._runner = runner
-        self._frame = step.frame.inner(runner.loop.name)
-        self._numbered = isinstance(runner.loop, SpreadBody) and runner.loop.numbered
-        self._number = 0
+        numbered = isinstance(runner.loop, SpreadBody) and runner.loop.numbered
+        self._frame = step.frame.inner(runner.loop.name, numbered)
 
     def _start(self) -> Future[dict[str, Any]]:
         outer = self._outer
         check_step(outer)
         step = StepContext(outer.step_id, outer.rendezvous, outer.cancellation, trace=outer.trace)
-        step.iteration = self._frame.key(self._number, self._numbered)
-        step.frame = self._frame.at(self._number)
+        step.frame = self._frame
+        step.iteration = self._frame.key
         return _run(self._runner.iteration, step, self._values)
 
     def _take(self, results: dict[str, Any]) -> list[Any] | None:
         variables = self._runner.loop.variables
-        self._number += 1
+        self._frame = self._frame.following()
         goes_on = results["0"]
         if goes_on is not DEAD and bool(to_host(goes_on)):
             self._values[:variables] = [results[str(i + 1)] for i in range(variables)]
