@@ -313,7 +313,6 @@ class ClusterRunner:
         back for too long at a time.
         """
         program, compiled = self.program, entry.compiled
-        work = program.static_work if entry.work is None else entry.work
         return (
             compiled is not None
             and compiled.jax_device.platform == "cpu"
@@ -321,12 +320,16 @@ class ClusterRunner:
             and not any(kind == "traced" for kind, _ in compiled.results)
             and not compiled.guards.waits
             and not any(cost.is_row_update(op.type) for op in program.every)
-            and cost.PARALLEL <= work <= cost.AHEAD
+            and cost.PARALLEL <= self._work_of(entry) <= cost.AHEAD
         )
+
+    def _work_of(self, entry: _Entry) -> int:
+        """What a run with this signature costs: what was measured, or else what static shapes tell."""
+        return self.program.static_work if entry.work is None else entry.work
 
     def _choice(self, entry: _Entry) -> str:
         program = self.program
-        work = program.static_work if entry.work is None else entry.work
+        work = self._work_of(entry)
         ask = functools.partial(
             choose,
             self._mode,
