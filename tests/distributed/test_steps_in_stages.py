@@ -21,20 +21,18 @@ from flowmesh.distributed.transport.direct.plane import DirectOptions
 from flowmesh.runtime import staged
 from flowmesh.runtime.cluster_runner import ClusterRunner
 from flowmesh.runtime.feed_buffers import FeedBuffers
-from tests.distributed.clusters import cluster, eventually, in_thread
+from tests.distributed.clusters import cluster, eventually, in_thread, is_sign_of_life
 
 
 @pytest.fixture
 def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The kinds of the messages that arrive in this process, pushes with the number of their tensors; signs of life and their answers, which
-    have neither head nor tensors, left out: how many there are depends on the time that a test takes."""
+    """The kinds of the messages that arrive in this process, pushes with the number of their tensors; signs of life left out."""
     found: list[str] = []
     handle = Link._handle
 
     def noted(self: Link, message: Any) -> None:
         name = frames.Kind(message.kind).name
-        is_sign = name == "REPLY" and not message.head_size and not message.tensors
-        if name not in ("PING", "CREDIT") and not is_sign:
+        if name != "CREDIT" and not is_sign_of_life(message):
             found.append(f"PUSH {len(message.tensors)}" if name == "PUSH" else name)
         handle(self, message)
 

@@ -20,7 +20,15 @@ from flowmesh.distributed.transport.grpc_client import Connection
 from flowmesh.graph.graph import Graph
 from flowmesh.graph.raw import raw
 from flowmesh.proto import config_pb2
-from tests.distributed.clusters import Client, cluster, config, eventually, in_thread, variable
+from tests.distributed.clusters import (
+    Client,
+    cluster,
+    config,
+    eventually,
+    in_thread,
+    is_sign_of_life,
+    variable,
+)
 
 PLANES = [
     DirectOptions(),
@@ -32,8 +40,7 @@ PLANES = [
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """How many messages of each kind were sent in this process: direct ones by name, gRPC ones as "grpc Name"; signs of life and their
-    answers, which have neither head nor tensors, left out."""
+    """How many messages of each kind were sent in this process: direct ones by name, gRPC ones as "grpc Name"; signs of life left out."""
     found: dict[str, int] = {}
 
     def count(what: str) -> None:
@@ -42,9 +49,8 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     handle, start = Link._handle, Connection.start
 
     def counted_handle(self: Link, message: Any) -> None:
-        name = frames.Kind(message.kind).name
-        if name != "PING" and (name != "REPLY" or message.head_size or message.tensors):
-            count(name)
+        if not is_sign_of_life(message):
+            count(frames.Kind(message.kind).name)
         handle(self, message)
 
     def counted_start(self: Connection, method: str, *args: Any, **kwargs: Any) -> Any:

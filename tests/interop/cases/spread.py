@@ -3,8 +3,6 @@
 import numpy as np
 from cases.registry import case
 
-GRAPH_CLIENTS = ("tf115", "tf2", "flowmesh")
-
 
 def _weights(tf, ctx):
     with tf.device(ctx.ps):
@@ -15,7 +13,7 @@ def _weights(tf, ctx):
         return w
 
 
-@case(clients=GRAPH_CLIENTS)
+@case()
 def spread_loop(tf, ctx):
     """The body uses a variable where it is; none, some and many iterations, and the gradient."""
     w = _weights(tf, ctx)
@@ -40,7 +38,7 @@ def spread_loop(tf, ctx):
     return seen
 
 
-@case(clients=GRAPH_CLIENTS)
+@case()
 def spread_condition(tf, ctx):
     """The condition is computed on the other task, from a value of the loop and a variable there."""
     w = _weights(tf, ctx)
@@ -64,7 +62,7 @@ def spread_condition(tf, ctx):
         return [session.run([last, stacked], {start: x}) for x in (3.0, 500.0, 90.0)]
 
 
-@case(clients=GRAPH_CLIENTS)
+@case()
 def spread_effects(tf, ctx):
     """What a body does on the other task is done once an iteration, and not in the one that only asks."""
     with tf.device(ctx.ps):
@@ -89,7 +87,7 @@ def spread_effects(tf, ctx):
     return seen
 
 
-@case(clients=GRAPH_CLIENTS)
+@case()
 def spread_branches(tf, ctx):
     """Branches in a loop, each on a task of its own; and a loop in a branch that may not be taken."""
     w = _weights(tf, ctx)
@@ -118,7 +116,7 @@ def spread_branches(tf, ctx):
         return [session.run([x, chosen], {take: t}) for t in (True, False, True, False)]
 
 
-@case(clients=GRAPH_CLIENTS)
+@case()
 def spread_in_spread(tf, ctx):
     """A loop over both tasks in another, around one that is whole; with the gradient, and in a branch."""
     w = _weights(tf, ctx)
@@ -151,7 +149,7 @@ def spread_in_spread(tf, ctx):
         return seen + [session.run(chosen, {times: 3, take: t}) for t in (True, False, True)]
 
 
-@case(clients=GRAPH_CLIENTS)
+@case()
 def spread_around_loops(tf, ctx):
     """Whole loops, one on each task, in a loop over both."""
     w = _weights(tf, ctx)
