@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,24 @@ _COPIED = 16384
 """Bytes up to which results are copied for the program; larger ones are handed over where that is safe."""
 
 
+class Loan:
+    """Goes back when nobody holds it any more, which may be at any point of any thread: no lock is taken."""
+
+    __slots__ = ("_back", "_item")
+
+    def __init__(self, back: deque[Any], item: Any) -> None:
+        self._back = back
+        self._item = item
+
+    def __del__(self) -> None:
+        self._back.append(self._item)
+
+
 class Received(np.ndarray):
     """Memory that was filled for one value alone: what `base` of that value is. A value with another base may be shared."""
+
+    loan: Loan
+    """What goes back with the last array over the memory, if it is on loan."""
 
 
 def is_array(value: Any) -> bool:

@@ -26,7 +26,7 @@ HEADER = struct.Struct("<IIHHIQ")
 """Bytes of head and descriptors, bytes of the head, kind, flags, number of tensors, number of the request."""
 MAX_META = 1 << 28
 """Bytes of head and descriptors: what is longer is not one of ours."""
-INLINE = 4096
+INLINE = 16384
 """Tensors of up to so many bytes travel in their descriptors."""
 MAX_DIMENSIONS = 254
 

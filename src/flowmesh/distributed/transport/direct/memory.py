@@ -5,14 +5,13 @@ from __future__ import annotations
 import mmap
 import threading
 import time
-import weakref
 from collections import deque
 from typing import Any
 
 import numpy as np
 
 from flowmesh.runtime import timer
-from flowmesh.runtime.values import Received
+from flowmesh.runtime.values import Loan, Received
 
 ALIGNMENT = 64
 POOLED = 1 << 20
@@ -56,8 +55,7 @@ class BufferPool:
             if hasattr(mmap, "MADV_HUGEPAGE"):
                 region.madvise(mmap.MADV_HUGEPAGE)
         memory = Received((size,), np.uint8, region)
-        # The callback may come at any point of any thread: it takes no lock.
-        weakref.finalize(memory, self._returned.append, (wanted, region)).atexit = False
+        memory.loan = Loan(self._returned, (wanted, region))
         self._watch()
         return memory, 0
 

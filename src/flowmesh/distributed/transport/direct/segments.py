@@ -6,7 +6,6 @@ import mmap
 import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 
 from flowmesh.distributed.transport.direct.memory import size_class
 from flowmesh.runtime import timer
-from flowmesh.runtime.values import Received
+from flowmesh.runtime.values import Loan, Received
 
 THRESHOLD = 256 << 10
 """Tensors from so many bytes on go through shared memory."""
@@ -160,7 +159,7 @@ class Mappings:
         if size > len(region):
             raise KeyError(number)
         memory = Received((size,), np.uint8, region)
-        weakref.finalize(memory, self.returned.append, number).atexit = False
+        memory.loan = Loan(self.returned, number)
         return memory
 
     def size_of(self, numbers: Sequence[int]) -> int:
