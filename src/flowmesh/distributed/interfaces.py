@@ -79,6 +79,15 @@ class StartedPart(Protocol):
         """Ends it because its time is over: its sink is told what it was waiting for, as soon as the task says so."""
 
 
+class PlacedCopy(Protocol):
+    """A copy of an array where another task can read it; it is sent in the place of the array, or goes back when nobody holds it."""
+
+    link: Any
+    """The connection whose other side can read it."""
+    array: Any
+    """What it is a copy of, once it is about to be sent."""
+
+
 @dataclass
 class RunGraphResult:
     """What a run gave back."""

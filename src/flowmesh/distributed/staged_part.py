@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from flowmesh.distributed.copies_ahead import CopiesAhead
 from flowmesh.distributed.interfaces import WorkerInterface
 from flowmesh.distributed.routes import Routes, source_task, target_task
 from flowmesh.distributed.steps import StepTable
@@ -31,6 +32,10 @@ class StagedPart:
             target = routes.target(key)
             assert target is not None
             self._targets[key] = (target, routes.direct[target_task(key)])
+        self._ahead: CopiesAhead | None = None
+        if self.plan.variables_sent:
+            keys = self.plan.variables_sent
+            self._ahead = CopiesAhead((key, self._targets[key][0]) for key in keys)
 
     def usable(self, limited: bool = False) -> bool:
         """Whether a run that begins now is best done this way. A run in the calling thread that is `limited` must not hold on to it."""
@@ -46,6 +51,8 @@ class StagedPart:
     def send_all(self, run: StagedRun, transfers: Sequence[Transfer]) -> None:
         """See `staged.Owner`: those for one task leave in one message."""
         targets = self._targets
+        if self._ahead is not None:
+            transfers = self._ahead.use(transfers)
         if len(transfers) > 1 and len(targets) > 1:
             groups: dict[str, tuple[WorkerInterface, list[Transfer]]] = {}
             for transfer in transfers:
@@ -56,6 +63,11 @@ class StagedPart:
             return
         target, identity = targets[transfers[0][0]]
         target.push_all(identity, run.step_id, transfers)
+
+    def prepare(self) -> None:
+        """A run is over, and has told what it gave: there is time to prepare the next one."""
+        if self._ahead is not None:
+            self._ahead.prepare(self.plan.variables())
 
     def over(self, run: StagedRun) -> None:
         """See `staged.Owner`."""

@@ -71,8 +71,8 @@ class Variable(Resource):
     @value.setter
     def value(self, value: Any) -> None:
         with self.lock:
-            self._value = value
             self.generation += 1
+            self._value = value
 
     def take(self) -> Any:
         """The array, which the variable lets go of. The caller holds `lock`, and calls `put` before releasing it."""
@@ -80,9 +80,9 @@ class Variable(Resource):
         return value
 
     def put(self, value: Any) -> None:
-        """Ends what `take` began; the caller still holds `lock`."""
-        self._value = value
+        """Ends what `take` began; the caller still holds `lock`. Who sees the new value sees its generation, too."""
         self.generation += 1
+        self._value = value
 
     def move(self, old: Any, new: Any) -> None:
         """Keeps the same value in another place: `new` takes the place of `old`, if that is still the value.

@@ -17,6 +17,7 @@ import numpy as np
 
 from flowmesh.core import errors
 from flowmesh.core.errors import OpError
+from flowmesh.graph.tensor import Tensor
 from flowmesh.passes.op_traits import Kind
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime.cost import PARALLEL
@@ -32,6 +33,10 @@ _PROMPT = 200_000
 """Work from which on what is ready to be sent does not wait for the next unit."""
 _COPIED = 16_384
 """Bytes from which on a feed of a compiled cluster is copied before the cluster has all that it needs."""
+_LARGE = 256 << 10
+"""Bytes from which on a variable is worth being copied before it is asked for."""
+_READS = frozenset({"Identity", "ReadVariableOp"})
+"""Ops whose output is their first input, or what the variable there holds."""
 _LONG = 30_000_000
 """Work from which on a unit does not run in a thread that merely delivered a value."""
 
@@ -114,6 +119,8 @@ class StagedPlan:
         self._find_drops()
         self.early = self._find_early()
         """Fed slots of clusters that have to wait for tensors, with the cluster: there is time to copy such a feed before these arrive."""
+        self.variables_sent = self._find_variables()
+        """The slots of large variables that are sent as they are, by the rendezvous key of the send."""
         self.awaited = (1 << len(self.receives)) - 1
         """The bits of all receives."""
         self._heavy = [u.runner for u in self.units if u.runner is not None]
@@ -154,6 +161,24 @@ class StagedPlan:
             if all(unit.mask and unit.runner is not None for unit in units)
         ]
 
+    def _find_variables(self) -> dict[str, int]:
+        slots = {op: slot for slot, op in self._executable.schedule.sources}
+        found: dict[str, int] = {}
+        for unit in self.units:
+            if unit.runner is None:
+                op = unit.op.inputs[0].op
+                size = _static_bytes(unit.op.inputs[0])
+                while op.type in _READS:
+                    op = op.inputs[0].op
+                if op in slots and (size is None or size >= _LARGE):
+                    found[unit.task.key] = slots[op]
+        return found
+
+    def variables(self) -> list[tuple[str, Any]]:
+        """The variables that are sent as they are, by the rendezvous key of the send."""
+        bound = self._bind()
+        return [(key, bound[slot]) for key, slot in self.variables_sent.items()]
+
     @property
     def sends(self) -> list[str]:
         """The rendezvous keys under which it sends."""
@@ -165,6 +190,9 @@ class StagedPlan:
 
     def slots(self) -> list[Any]:
         """The slots at the beginning of a run: constants and variables are there."""
+        return self._bind().copy()
+
+    def _bind(self) -> list[Any]:
         generation, bound = self._bound
         if generation != self._resources.generation:
             generation = self._resources.generation
@@ -172,7 +200,7 @@ class StagedPlan:
             for slot, source in self._executable.sources:
                 bound[slot] = source.find()
             self._bound = (generation, bound)
-        return bound.copy()
+        return bound
 
 
 class StagedRun:
@@ -393,6 +421,12 @@ class StagedRun:
             return
         self._slots = []
         self._done(results, None)
+
+
+def _static_bytes(tensor: Tensor) -> int | None:
+    """The size of a tensor, as far as it is known before it is there."""
+    count = tensor.shape.num_elements()
+    return None if count is None else int(count * tensor.dtype.size)
 
 
 def can_be_staged(executable: Executable) -> bool:

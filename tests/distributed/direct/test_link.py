@@ -344,3 +344,58 @@ def test_a_tensor_over_the_limit_is_refused_and_the_connection_goes_on(shared: b
                 echo(near, np.zeros(1 << 21, np.uint8))
             np.testing.assert_array_equal(echo(near, np.arange(7))[0], np.arange(7))
             assert not far.channel.has_more
+
+
+def test_a_copy_made_ahead_is_sent_once(pair: Pair) -> None:
+    near, _, recorder = pair
+    value = np.arange(1 << 17, dtype=np.float32)
+    placed = near.place(value)
+    if not near.channel.shared_memory:
+        assert placed is None
+        return
+    assert placed is not None
+    placed.array = other = value + 1
+    near.push(1, [("k", placed, False), ("again", placed, False)])
+    for _ in range(2):
+        assert recorder.arrived.acquire(timeout=20)
+    first, again = (v for _, _, v, _, _ in recorder.pushed_values)
+    np.testing.assert_array_equal(first, value)
+    np.testing.assert_array_equal(again, other)
+
+
+def test_a_copy_made_ahead_does_not_hold_what_it_is_a_copy_of() -> None:
+    for near, _, _ in connected(True):
+        value = np.ones(1 << 17, np.float32)
+        there = weakref.ref(value)
+        placed = near.place(value)
+        del value
+        assert placed is not None and there() is None
+
+
+def test_a_copy_that_is_not_sent_gives_its_memory_back() -> None:
+    for near, _, _ in connected(True):
+        value = np.ones(1 << 17, np.float32)
+        for _ in range(5):
+            assert near.place(value) is not None
+        segments = near.channel._segments
+        assert segments is not None and segments.bytes < 2 * value.nbytes
+
+
+def test_a_copy_for_a_connection_that_is_gone_is_none() -> None:
+    for near, _, recorder in connected(True):
+        value = np.ones(1 << 17, np.float32)
+        placed = near.place(value)
+        assert placed is not None
+        placed.array = value
+        for other, _, seen in connected(True):
+            other.push(1, [("k", placed, False)])
+            assert seen.arrived.acquire(timeout=20)
+            np.testing.assert_array_equal(seen.pushed_values[0][2], value)
+        near.close(errors.UnavailableError(None, None, "over"))
+        assert near.place(value) is None
+        assert not recorder.pushed_values
+
+
+def test_what_is_small_is_not_copied_ahead(pair: Pair) -> None:
+    assert pair[0].place(np.ones(100, np.float32)) is None
+    assert pair[0].place(np.array([b"x" * (1 << 20)], object)) is None

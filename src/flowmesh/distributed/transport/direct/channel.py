@@ -139,20 +139,40 @@ class Channel:
         streamed: list[Any],
     ) -> None:
         """Puts a large tensor into shared memory, or else after the frame."""
+        if not self._share(tensor, buffers):
+            streamed.append(memoryview(tensor.data))
+
+    def _share(self, tensor: Encoded, buffers: list[tuple[Any, Segment | None]]) -> bool:
+        """Puts a large tensor into shared memory, if it can be; a new piece of it has to be announced by what is put into `buffers`."""
         if (
-            self._segments is not None
-            and tensor.size >= THRESHOLD
-            and tensor.form == Form.NUMBERS
-            and (taken := self._segments.take(tensor.size)) is not None
+            self._segments is None
+            or tensor.size < THRESHOLD
+            or tensor.form != Form.NUMBERS
+            or (taken := self._segments.take(tensor.size)) is None
         ):
-            segment, new = taken
-            np.copyto(segment.array[: tensor.size], tensor.data)
-            tensor.place, tensor.segment = Place.SHARED, segment.number
-            if new:
-                head = _SEGMENT.pack(segment.number, segment.size)
-                buffers.append((frames.frame(Kind.SEGMENT, 0, head, ()), segment))
-            return
-        streamed.append(memoryview(tensor.data))
+            return False
+        segment, new = taken
+        np.copyto(segment.array[: tensor.size], tensor.data)
+        tensor.place, tensor.segment = Place.SHARED, segment.number
+        if new:
+            head = _SEGMENT.pack(segment.number, segment.size)
+            buffers.append((frames.frame(Kind.SEGMENT, 0, head, ()), segment))
+        return True
+
+    def place(self, tensor: Encoded) -> bool:
+        """Copies a large tensor into shared memory, from where a later frame sends it; False, with nothing done, when it has no place there."""
+        buffers: list[tuple[Any, Segment | None]] = []
+        if tensor.place != Place.STREAM or not self._share(tensor, buffers):
+            return False
+        tensor.data = None  # who has a reference keeps a variable from being written to in place
+        if buffers:
+            self._enqueue(buffers)
+        return True
+
+    def take_back(self, tensor: Encoded) -> None:
+        """A tensor that was placed will not be sent."""
+        if self._segments is not None:
+            self._segments.give_back(tensor.segment)
 
     def _enqueue(self, buffers: list[tuple[Any, Segment | None]]) -> None:
         corked = getattr(_thread, "corked", None)
@@ -471,6 +491,22 @@ def uncork() -> None:
     _thread.corked = None
     for channel in channels:
         channel.flush()
+    later: list[Callable[[], None]] | None = getattr(_thread, "later", None)
+    if later:
+        _thread.later = None
+        for work in later:
+            work()
+
+
+def afterwards(work: Callable[[], None]) -> None:
+    """Does something once the frames that this thread keeps back are sent: now, if it keeps none back."""
+    if not is_reading():
+        work()
+        return
+    later = getattr(_thread, "later", None)
+    if later is None:
+        later = _thread.later = []
+    later.append(work)
 
 
 def is_reading() -> bool:

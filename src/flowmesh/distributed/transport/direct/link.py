@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+
 from flowmesh.core import errors
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
@@ -99,6 +101,29 @@ class _FutureSink:
 
     def failed(self, error: OpError) -> None:
         futures.fail(self._future, error)
+
+
+class Placed:
+    """A copy of an array in memory that the other side of a link can read (see `PlacedCopy`)."""
+
+    __slots__ = ("_encoded", "array", "link")
+
+    def __init__(self, link: Link, encoded: Encoded) -> None:
+        self.link = link
+        self.array: Any = None
+        self._encoded: Encoded | None = encoded
+
+    def leave(self, link: Link) -> Encoded:
+        """The tensor as it is sent on this link. Once only: the memory is the other side's then."""
+        encoded = self._encoded
+        if link is not self.link or encoded is None:
+            return frames.encode(self.array)
+        self._encoded = None
+        return encoded
+
+    def __del__(self) -> None:
+        if self._encoded is not None:
+            self.link.channel.take_back(self._encoded)
 
 
 class Link:
@@ -261,7 +286,10 @@ class Link:
         group: list[Encoded] = []
         size = weight = 0
         for key, value, is_dead in transfers:
-            encoded = frames.encode(None if is_dead else value)
+            if type(value) is Placed:
+                encoded = value.leave(self)
+            else:
+                encoded = frames.encode(None if is_dead else value)
             added = encoded.size
             if added >= THRESHOLD and self.channel.shared_memory:
                 added >>= _COPIED  # the message is small, but waits until all is copied
@@ -273,6 +301,14 @@ class Link:
             size += encoded.size + _OVERHEAD
             weight += added + _OVERHEAD
         self._push(step_id, keys, group, size)
+
+    def place(self, array: np.ndarray) -> Placed | None:
+        """A copy of an array where the other side can read it, to be pushed later; None where there is no place for it."""
+        try:
+            encoded = frames.encode(array)
+            return Placed(self, encoded) if self.channel.place(encoded) else None
+        except OpError:  # the connection is gone, or it is no array to be sent
+            return None
 
     def _push(self, step_id: int, keys: list[str], group: list[Encoded], size: int) -> None:
         names = tuple(keys)

@@ -14,7 +14,7 @@ from flowmesh.core.errors import OpError
 from flowmesh.distributed.interfaces import RunGraphCall, RunGraphResult
 from flowmesh.distributed.master import Master
 from flowmesh.distributed.staged_part import StagedPart
-from flowmesh.distributed.transport.direct import frames, records
+from flowmesh.distributed.transport.direct import channel as channels, frames, records
 from flowmesh.distributed.transport.direct.channel import Message
 from flowmesh.distributed.transport.direct.frames import Kind
 from flowmesh.distributed.transport.direct.link import Link, Transfer
@@ -149,6 +149,7 @@ class DirectService:
             else:
                 link.steps.discard(step_id)
                 self._reply(link, number, fetches, results, b"\1")
+                channels.afterwards(part.prepare)
 
         run = part.run(step_id, done)
         link.steps.add(step_id)
