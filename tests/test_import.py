@@ -1,4 +1,4 @@
-"""What `import flowmesh` costs: neither JAX nor grpc, and half a second, or five times what NumPy's import takes on a slow machine."""
+"""What `import flowmesh` costs: neither JAX nor grpc, and not half a second."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ from pathlib import Path
 PROBE = """
 import sys, time
 start = time.process_time()  # other tests may run on the same core
-import numpy
-numpys = time.process_time() - start
 import flowmesh as tf
 tf.constant, tf.train.Saver
 seconds = time.process_time() - start
 heavy = sorted({name.split(".")[0] for name in sys.modules} & {"jax", "jaxlib", "grpc", "tensorboard", "scipy", "rich"})
-print(seconds, numpys, *heavy)
+print(seconds, *heavy)
 """
 
 
-def probe(cache: Path) -> tuple[float, float, list[str]]:
-    """Processor seconds of all imports, those of NumPy's alone, and the heavy packages that are there, in a fresh
-    interpreter with its byte code in `cache`, as after an installation."""
+def probe(cache: Path) -> tuple[float, list[str]]:
+    """A fresh interpreter with its byte code in `cache`, as after an installation."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     out = subprocess.run(
         [sys.executable, "-c", PROBE],
@@ -32,18 +29,18 @@ def probe(cache: Path) -> tuple[float, float, list[str]]:
         timeout=60,
         env={**environment, "PYTHONPYCACHEPREFIX": str(cache)},
     )
-    seconds, numpys, *heavy = out.stdout.split()
-    return float(seconds), float(numpys), heavy
+    seconds, *heavy = out.stdout.split()
+    return float(seconds), heavy
 
 
 def test_importing_everything_imports_no_backend_and_no_network(tmp_path: Path) -> None:
-    assert probe(tmp_path)[2] == []
+    assert probe(tmp_path)[1] == []
 
 
 def test_import_takes_under_half_a_second(tmp_path: Path) -> None:
     probe(tmp_path)  # writes the byte code, warms the disk
-    seconds, numpys = map(min, zip(*[probe(tmp_path)[:2] for _ in range(5)]))
-    assert seconds < max(0.5, 5 * numpys), "NumPy's import, a fifth, tells how slow the machine is"
+    # Other tests share the caches of the processor: one undisturbed time tells.
+    assert any(probe(tmp_path)[0] < 0.5 for _ in range(25))
 
 
 def test_building_and_running_a_small_graph_needs_no_jax() -> None:
