@@ -144,6 +144,8 @@ class CopiesAhead:
             self._timed = time.monotonic() < due
             if not self._timed:
                 for entry in self._entries.values():
-                    entry.copy = None
+                    copy, entry.copy = entry.copy, None
+                    if copy is not None:
+                        copy.give_back()
                 return
         timer.schedule(due, self._trim)

@@ -80,12 +80,16 @@ class StartedPart(Protocol):
 
 
 class PlacedCopy(Protocol):
-    """A copy of an array where another task can read it; it is sent in the place of the array, or goes back when nobody holds it."""
+    """A copy of an array where another task can read it; it is sent in the place of the array. One that is not sent is found again, when the
+    next copy is made, once nobody holds it."""
 
     link: Any
     """The connection whose other side can read it."""
     array: Any
     """What it is a copy of, once it is about to be sent."""
+
+    def give_back(self) -> None:
+        """It will not be sent: its memory may be used for others at once."""
 
 
 @dataclass

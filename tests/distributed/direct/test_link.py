@@ -381,6 +381,28 @@ def test_a_copy_that_is_not_sent_gives_its_memory_back() -> None:
         assert segments is not None and segments.bytes < 2 * value.nbytes
 
 
+def test_a_copy_that_is_given_back_is_free_at_once() -> None:
+    for near, _, _ in connected(True):
+        placed = near.place(np.ones(1 << 17, np.float32))
+        segments = near.channel._segments
+        assert placed is not None and segments is not None and segments._busy
+        placed.give_back()
+        del placed
+        assert not segments._busy and not segments.unsent
+
+
+def test_the_garbage_collector_may_come_while_memory_is_handed_out() -> None:
+    for near, _, _ in connected(True):
+        placed = near.place(np.ones(1 << 17, np.float32))
+        segments = near.channel._segments
+        assert placed is not None and segments is not None
+        with segments._lock:
+            del placed  # as if it were part of a cycle that is found now, in this thread
+        assert len(segments.unsent) == 1
+        segments.collect()
+        assert not segments._busy and not segments.unsent
+
+
 def test_a_copy_for_a_connection_that_is_gone_is_none() -> None:
     for near, _, recorder in connected(True):
         value = np.ones(1 << 17, np.float32)

@@ -159,20 +159,16 @@ class Channel:
             buffers.append((frames.frame(Kind.SEGMENT, 0, head, ()), segment))
         return True
 
-    def place(self, tensor: Encoded) -> bool:
-        """Copies a large tensor into shared memory, from where a later frame sends it; False, with nothing done, when it has no place there."""
+    def place(self, tensor: Encoded) -> SendPool | None:
+        """Copies a large tensor into shared memory, from where a later frame sends it; the pool to which its segment goes back
+        otherwise. None, with nothing done, when it has no place there."""
         buffers: list[tuple[Any, Segment | None]] = []
         if tensor.place != Place.STREAM or not self._share(tensor, buffers):
-            return False
+            return None
         tensor.data = None  # who has a reference keeps a variable from being written to in place
         if buffers:
             self._enqueue(buffers)
-        return True
-
-    def take_back(self, tensor: Encoded) -> None:
-        """A tensor that was placed will not be sent."""
-        if self._segments is not None:
-            self._segments.give_back(tensor.segment)
+        return self._segments
 
     def _enqueue(self, buffers: list[tuple[Any, Segment | None]]) -> None:
         corked = getattr(_thread, "corked", None)

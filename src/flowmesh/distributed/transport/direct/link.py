@@ -24,7 +24,7 @@ from flowmesh.distributed.transport.direct import channel as channels, frames
 from flowmesh.distributed.transport.direct.channel import Channel, Message
 from flowmesh.distributed.transport.direct.frames import Encoded, Form, Kind
 from flowmesh.distributed.transport.direct.helping import HELP, Turn, Waker, help_out, thread_waker
-from flowmesh.distributed.transport.direct.segments import THRESHOLD
+from flowmesh.distributed.transport.direct.segments import THRESHOLD, SendPool
 from flowmesh.distributed.transport.direct.spinning import arrived
 
 _log = logging.getLogger(__name__)
@@ -106,12 +106,13 @@ class _FutureSink:
 class Placed:
     """A copy of an array in memory that the other side of a link can read (see `PlacedCopy`)."""
 
-    __slots__ = ("_encoded", "array", "link")
+    __slots__ = ("_encoded", "_pool", "array", "link")
 
-    def __init__(self, link: Link, encoded: Encoded) -> None:
+    def __init__(self, link: Link, encoded: Encoded, pool: SendPool) -> None:
         self.link = link
         self.array: Any = None
         self._encoded: Encoded | None = encoded
+        self._pool = pool
 
     def leave(self, link: Link) -> Encoded:
         """The tensor as it is sent on this link. Once only: the memory is the other side's then."""
@@ -121,9 +122,16 @@ class Placed:
         self._encoded = None
         return encoded
 
+    def give_back(self) -> None:
+        """See `PlacedCopy`."""
+        encoded, self._encoded = self._encoded, None
+        if encoded is not None:
+            self._pool.give_back(encoded.segment)
+
     def __del__(self) -> None:
+        # This may happen at any point of any thread: no lock is taken.
         if self._encoded is not None:
-            self.link.channel.take_back(self._encoded)
+            self._pool.unsent.append(self._encoded.segment)
 
 
 class Link:
@@ -306,9 +314,10 @@ class Link:
         """A copy of an array where the other side can read it, to be pushed later; None where there is no place for it."""
         try:
             encoded = frames.encode(array)
-            return Placed(self, encoded) if self.channel.place(encoded) else None
+            pool = self.channel.place(encoded)
         except OpError:  # the connection is gone, or it is no array to be sent
             return None
+        return None if pool is None else Placed(self, encoded, pool)
 
     def _push(self, step_id: int, keys: list[str], group: list[Encoded], size: int) -> None:
         names = tuple(keys)

@@ -60,6 +60,8 @@ class SendPool:
         self._lock = threading.Lock()
         self._free: list[Segment] = []
         self._busy: dict[int, Segment] = {}
+        self.unsent: deque[int] = deque()
+        """Segments of copies that were never sent and that nobody holds any more: to be collected."""
         self._bytes = 0
         self._next = 1
         self._timer: int | None = None
@@ -68,6 +70,7 @@ class SendPool:
     def take(self, size: int) -> tuple[Segment, bool] | None:
         """A segment of at least `size` bytes and whether it is new; None when too much is in use."""
         wanted = size_class(size)
+        self.collect()
         with self._lock:
             if self._closed:
                 return None
@@ -91,6 +94,15 @@ class SendPool:
         with self._lock:
             self._busy[number] = made
         return made, True
+
+    def collect(self) -> None:
+        """Takes what is in `unsent` back."""
+        while self.unsent:
+            try:
+                number = self.unsent.popleft()
+            except IndexError:  # another thread has taken it
+                return
+            self.give_back(number)
 
     def give_back(self, number: int) -> None:
         """The receiver has no more use for what is in the segment."""
