@@ -13,7 +13,7 @@ from flowmesh.core.shapes import TensorShape
 from flowmesh.distributed import copies_ahead
 from flowmesh.distributed.copies_ahead import MAX_BYTES, TRUST, CopiesAhead
 from flowmesh.distributed.transport.direct.channel import Channel
-from flowmesh.distributed.transport.direct.link import Link
+from flowmesh.distributed.transport.direct.link import Link, Placed
 from flowmesh.resources.variable import Variable
 from tests.distributed.clusters import cluster
 
@@ -219,8 +219,6 @@ def placed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def left(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Copies that were sent in the place of values."""
-    from flowmesh.distributed.transport.direct.link import Placed
-
     found: list[Any] = []
     leave = Placed.leave
 

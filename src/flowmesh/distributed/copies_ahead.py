@@ -46,7 +46,7 @@ class _Entry:
         self.source: weakref.ref[Any] | None = None
         """The array that was copied: a reference would keep it from being written to in place."""
 
-    def begins(self, variable: Variable) -> int:
+    def is_left(self, variable: Variable) -> int:
         """A step is over; the generation of the variable as it has left it."""
         if self.variable is not variable:
             self.variable, self.runs, self.copy = variable, 0, None
@@ -103,7 +103,7 @@ class CopiesAhead:
             entry = self._entries[key]
             if isinstance(variable, Variable):
                 with self._lock:
-                    generation = entry.begins(variable)
+                    generation = entry.is_left(variable)
                     wanted = entry.runs >= TRUST
                 if wanted:
                     left -= self._copy(entry, variable, generation, left)

@@ -8,6 +8,7 @@ from flowmesh.distributed.copies_ahead import CopiesAhead
 from flowmesh.distributed.interfaces import WorkerInterface
 from flowmesh.distributed.routes import Routes, source_task, target_task
 from flowmesh.distributed.steps import StepTable
+from flowmesh.distributed.transport.direct.segments import THRESHOLD
 from flowmesh.runtime.executor import Executable
 from flowmesh.runtime.staged import Done, StagedPlan, StagedRun, Transfer, can_be_staged
 
@@ -32,10 +33,10 @@ class StagedPart:
             target = routes.target(key)
             assert target is not None
             self._targets[key] = (target, routes.direct[target_task(key)])
+        self._sent = self.plan.variables_sent(THRESHOLD)
         self._ahead: CopiesAhead | None = None
-        if self.plan.variables_sent:
-            keys = self.plan.variables_sent
-            self._ahead = CopiesAhead((key, self._targets[key][0]) for key in keys)
+        if self._sent:
+            self._ahead = CopiesAhead((key, self._targets[key][0]) for key in self._sent)
 
     def usable(self, limited: bool = False) -> bool:
         """Whether a run that begins now is best done this way. A run in the calling thread that is `limited` must not hold on to it."""
@@ -67,7 +68,8 @@ class StagedPart:
     def prepare(self) -> None:
         """A run is over, and has told what it gave: there is time to prepare the next one."""
         if self._ahead is not None:
-            self._ahead.prepare(self.plan.variables())
+            bound = self.plan.bound()
+            self._ahead.prepare((key, bound[slot]) for key, slot in self._sent.items())
 
     def over(self, run: StagedRun) -> None:
         """See `staged.Owner`."""

@@ -17,7 +17,6 @@ import numpy as np
 
 from flowmesh.core import errors
 from flowmesh.core.errors import OpError
-from flowmesh.graph.tensor import Tensor
 from flowmesh.passes.op_traits import Kind
 from flowmesh.resources.variable import Variable
 from flowmesh.runtime.cost import PARALLEL
@@ -33,8 +32,6 @@ _PROMPT = 200_000
 """Work from which on what is ready to be sent does not wait for the next unit."""
 _COPIED = 16_384
 """Bytes from which on a feed of a compiled cluster is copied before the cluster has all that it needs."""
-_LARGE = 256 << 10
-"""Bytes from which on a variable is worth being copied before it is asked for."""
 _READS = frozenset({"Identity", "ReadVariableOp"})
 """Ops whose output is their first input, or what the variable there holds."""
 _LONG = 30_000_000
@@ -119,8 +116,6 @@ class StagedPlan:
         self._find_drops()
         self.early = self._find_early()
         """Fed slots of clusters that have to wait for tensors, with the cluster: there is time to copy such a feed before these arrive."""
-        self.variables_sent = self._find_variables()
-        """The slots of large variables that are sent as they are, by the rendezvous key of the send."""
         self.awaited = (1 << len(self.receives)) - 1
         """The bits of all receives."""
         self._heavy = [u.runner for u in self.units if u.runner is not None]
@@ -161,23 +156,20 @@ class StagedPlan:
             if all(unit.mask and unit.runner is not None for unit in units)
         ]
 
-    def _find_variables(self) -> dict[str, int]:
+    def variables_sent(self, size: int) -> dict[str, int]:
+        """The slots of variables that are sent as they are and may have `size` bytes or more, by the rendezvous key of the send."""
         slots = {op: slot for slot, op in self._executable.schedule.sources}
         found: dict[str, int] = {}
         for unit in self.units:
             if unit.runner is None:
-                op = unit.op.inputs[0].op
-                size = _static_bytes(unit.op.inputs[0])
+                tensor = unit.op.inputs[0]
+                count = tensor.shape.num_elements()
+                op = tensor.op
                 while op.type in _READS:
                     op = op.inputs[0].op
-                if op in slots and (size is None or size >= _LARGE):
+                if op in slots and (count is None or count * tensor.dtype.size >= size):
                     found[unit.task.key] = slots[op]
         return found
-
-    def variables(self) -> list[tuple[str, Any]]:
-        """The variables that are sent as they are, by the rendezvous key of the send."""
-        bound = self._bind()
-        return [(key, bound[slot]) for key, slot in self.variables_sent.items()]
 
     @property
     def sends(self) -> list[str]:
@@ -190,9 +182,10 @@ class StagedPlan:
 
     def slots(self) -> list[Any]:
         """The slots at the beginning of a run: constants and variables are there."""
-        return self._bind().copy()
+        return self.bound().copy()
 
-    def _bind(self) -> list[Any]:
+    def bound(self) -> list[Any]:
+        """As `slots`, to be read only."""
         generation, bound = self._bound
         if generation != self._resources.generation:
             generation = self._resources.generation
@@ -421,12 +414,6 @@ class StagedRun:
             return
         self._slots = []
         self._done(results, None)
-
-
-def _static_bytes(tensor: Tensor) -> int | None:
-    """The size of a tensor, as far as it is known before it is there."""
-    count = tensor.shape.num_elements()
-    return None if count is None else int(count * tensor.dtype.size)
 
 
 def can_be_staged(executable: Executable) -> bool:
