@@ -12,6 +12,7 @@ from flowmesh.core import dtypes
 from flowmesh.core.shapes import TensorShape
 from flowmesh.distributed import copies_ahead
 from flowmesh.distributed.copies_ahead import MAX_BYTES, TRUST, CopiesAhead
+from flowmesh.distributed.staged_part import StagedPart
 from flowmesh.distributed.transport.direct.channel import Channel
 from flowmesh.distributed.transport.direct.link import Link, Placed
 from flowmesh.resources.variable import Variable
@@ -271,6 +272,36 @@ def test_training_gives_the_same_numbers(
             expected += 1
         expected -= 0.01 * wide.T @ (2 * (wide @ expected - 1))
     np.testing.assert_allclose(moved, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_prepared_does_not_bring_back_a_variable_that_was_deleted(
+    left: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = StagedPart.prepare
+    deleting = False
+    found: list[list[str]] = []
+
+    def deleted_first(self: StagedPart) -> None:
+        if deleting and self.plan.sends:
+            self.plan._resources.clear()
+            prepare(self)
+            found.append(self.plan._resources.names())
+        else:
+            prepare(self)
+
+    monkeypatch.setattr(StagedPart, "prepare", deleted_first)
+    feed = np.ones((2, 400), np.float32)
+    with tf.Graph().as_default(), cluster(ps=1, worker=1) as servers:
+        x, _, train = regression(False)
+        with tf.Session(servers["worker:0"].target) as session:
+            session.run(tf.global_variables_initializer())
+            while not left:
+                session.run(train, {x: feed})
+            deleting = True
+            session.run(train, {x: feed})
+            with pytest.raises(tf.errors.FailedPreconditionError, match="uninitialized value w"):
+                session.run(train, {x: feed})
+    assert found == [[]]
 
 
 def test_small_variables_are_none_of_its_business(placed: list[int]) -> None:

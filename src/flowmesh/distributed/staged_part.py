@@ -68,8 +68,7 @@ class StagedPart:
     def prepare(self) -> None:
         """A run is over, and has told what it gave: there is time to prepare the next one."""
         if self._ahead is not None:
-            bound = self.plan.bound()
-            self._ahead.prepare((key, bound[slot]) for key, slot in self._sent.items())
+            self._ahead.prepare(self.plan.latest(self._sent))
 
     def over(self, run: StagedRun) -> None:
         """See `staged.Owner`."""

@@ -182,10 +182,6 @@ class StagedPlan:
 
     def slots(self) -> list[Any]:
         """The slots at the beginning of a run: constants and variables are there."""
-        return self.bound().copy()
-
-    def bound(self) -> list[Any]:
-        """As `slots`, to be read only."""
         generation, bound = self._bound
         if generation != self._resources.generation:
             generation = self._resources.generation
@@ -193,7 +189,14 @@ class StagedPlan:
             for slot, source in self._executable.sources:
                 bound[slot] = source.find()
             self._bound = (generation, bound)
-        return bound
+        return bound.copy()
+
+    def latest(self, slots: Mapping[str, int]) -> list[tuple[str, Any]]:
+        """What the latest run began with in these slots, by their names; nothing when it would have to be looked up again."""
+        generation, bound = self._bound
+        if generation != self._resources.generation:
+            return []
+        return [(name, bound[slot]) for name, slot in slots.items()]
 
 
 class StagedRun:
