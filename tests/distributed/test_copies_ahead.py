@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from typing import Any
 
 import numpy as np
@@ -278,18 +279,14 @@ def test_what_is_prepared_does_not_bring_back_a_variable_that_was_deleted(
     left: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare = StagedPart.prepare
-    deleting = False
-    found: list[list[str]] = []
+    prepared: queue.Queue[StagedPart] = queue.Queue()
 
-    def deleted_first(self: StagedPart) -> None:
-        if deleting and self.plan.sends:
-            self.plan._resources.clear()
-            prepare(self)
-            found.append(self.plan._resources.names())
-        else:
-            prepare(self)
+    def noted(self: StagedPart) -> None:
+        prepare(self)
+        if self.plan.sends:
+            prepared.put(self)
 
-    monkeypatch.setattr(StagedPart, "prepare", deleted_first)
+    monkeypatch.setattr(StagedPart, "prepare", noted)
     feed = np.ones((2, 400), np.float32)
     with tf.Graph().as_default(), cluster(ps=1, worker=1) as servers:
         x, _, train = regression(False)
@@ -297,11 +294,14 @@ def test_what_is_prepared_does_not_bring_back_a_variable_that_was_deleted(
             session.run(tf.global_variables_initializer())
             while not left:
                 session.run(train, {x: feed})
-            deleting = True
-            session.run(train, {x: feed})
+                part = prepared.get(timeout=20)  # which is after the answer
+            resources = part.plan._resources
+            assert resources.names() == ["w"]
+            resources.clear()
+            prepare(part)
+            assert resources.names() == []
             with pytest.raises(tf.errors.FailedPreconditionError, match="uninitialized value w"):
                 session.run(train, {x: feed})
-    assert found == [[]]
 
 
 def test_small_variables_are_none_of_its_business(placed: list[int]) -> None:
