@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-_TRANSIENT = ("flowmesh-compute", "flowmesh-slow", "flowmesh-timer")
+_TRANSIENT = ("flowmesh-compute", "flowmesh-slow", "flowmesh-timer", "flowmesh-helper")
 
 
 def _threads() -> set[threading.Thread]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import select
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowmesh.distributed.transport.direct import spinning
 from flowmesh.distributed.transport.direct.spinning import Spinner
+from flowmesh.runtime import cores
 
 LIMIT = 100e-6
 TICK = 10e-6
@@ -150,64 +148,8 @@ def test_nobody_looks_while_others_want_the_cores(world: World, spinner: Spinner
     assert (world.looks, world.sleeps) == (6, 0)
 
 
-@pytest.mark.parametrize(
-    ("wanted", "crowded"),
-    [
-        ((2, 3, 2, 2, 3, 2), (0, 0, 0, 0, 0, 0)),
-        ((3, 3, 3, 2, 2, 3), (0, 1, 1, 1, 0, 1)),
-        ((1, 9, 9, 0, 0, 0), (0, 0, 1, 0, 0, 0)),
-    ],
-)
-def test_a_crowd_is_more_than_a_moment(
-    wanted: tuple[int, ...], crowded: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers = list(wanted)
-    monkeypatch.setattr(spinning, "_wanted", lambda: answers.pop(0))
-    monkeypatch.setattr(spinning, "_cores", lambda: 2)
-    crowd = spinning._Crowd()
-    found = []
-    for number in range(len(wanted)):
-        now = 1 + number * 0.0051
-        found.append(crowd.is_there(now))
-        assert crowd.is_there(now + 0.004) == found[-1]  # not asked again so soon
-    assert found == [bool(c) for c in crowded]
-
-
-def test_how_many_threads_want_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = tmp_path / "loadavg"
-    monkeypatch.setattr(spinning, "_LOAD", str(load))
-    assert spinning._wanted() == 0
-    load.write_text("0.20 0.18 0.12 3/80 11206\n")
-    assert spinning._wanted() == 3
-    load.write_text("who knows\n")
-    assert spinning._wanted() == 0
-
-
-@pytest.fixture
-def fresh() -> Iterator[None]:
-    for known in (spinning._allowed, spinning._cores):
-        known.cache_clear()
-    yield
-    for known in (spinning._allowed, spinning._cores):
-        known.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("given", "cores", "seconds"),
-    [("", 2, 200e-6), ("", 1, 0), ("0", 8, 0), ("40", 8, 40e-6), ("-1", 8, 0), ("soon", 2, 200e-6)],
-)
-@pytest.mark.usefixtures("fresh")
-def test_how_long_a_process_may_look(
-    monkeypatch: pytest.MonkeyPatch, given: str, cores: int, seconds: float
-) -> None:
-    monkeypatch.setenv("FLOWMESH_SPIN_MICROSECONDS", given)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
-    assert spinning._allowed() == pytest.approx(seconds)
-
-
-@pytest.mark.usefixtures("fresh")
 def test_without_spinning_every_wait_sleeps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLOWMESH_SPIN_MICROSECONDS", "0")
+    monkeypatch.setattr(cores, "looking_time", lambda: 0.0)
     spinner = Spinner(world)
     world.wait(spinner, 0)
     assert (world.looks, world.sleeps) == (0, 1)
