@@ -14,7 +14,7 @@ from flowmesh.graph.op_def import Attr, Input, OpDef, Output, type_attr
 from flowmesh.graph.raw import raw
 from flowmesh.graph.tensor import Tensor
 from flowmesh.ops.building import after, filled, name_scope, shape_of, zeros_like
-from flowmesh.ops.kernels import as_type
+from flowmesh.ops.kernels import as_type, is_numpy
 
 _SELU_SCALE = 1.0507009873554804934193349852946
 _SELU_ALPHA_SCALE = 1.7580993408473768599402175208123
@@ -46,7 +46,9 @@ class Relu(_Activation):
 
     def compute(self, xp: Any, *inputs: Any) -> Any:
         (x,) = inputs
-        return xp.maximum(x, xp.zeros_like(x))
+        # np.zeros is a call of C, np.zeros_like four of Python
+        zeros = np.zeros(x.shape, x.dtype) if is_numpy(xp) else xp.zeros_like(x)
+        return xp.maximum(x, zeros)
 
     def gradient(self, op: Any, grad: Any) -> Any:
         return raw.ReluGrad(grad, op.outputs[0])
@@ -61,6 +63,12 @@ class ReluGrad(_ActivationGrad):
 
     def compute(self, xp: Any, *inputs: Any) -> Any:
         g, x = inputs
+        if is_numpy(xp) and g.dtype == np.float32 and g.shape == x.shape != ():
+            # four times faster than `where`: all bits of the gradient, or none
+            mask = np.greater(x, 0).astype(np.int32, order="C")
+            np.negative(mask, out=mask)
+            mask &= g.view(np.int32)
+            return mask.view(np.float32)
         return xp.where(x > 0, g, xp.zeros_like(g))
 
     def gradient(self, op: Any, grad: Any) -> Any:

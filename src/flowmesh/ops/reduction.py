@@ -28,8 +28,11 @@ from flowmesh.ops.shape_rules import at_most
 
 def normal_axes(axes: Any, rank: int) -> tuple[int, ...]:
     """Reduction axes as sorted non-negative ints without doubles; InvalidArgumentError when one is out of range."""
+    given = np.asarray(axes).reshape(-1).tolist()
+    if len(given) == 1 and 0 <= given[0] < rank:
+        return (given[0],)
     found: set[int] = set()
-    for axis in np.asarray(axes).reshape(-1).tolist():
+    for axis in given:
         if not -rank <= axis < rank:
             raise errors.InvalidArgumentError(
                 None,
@@ -93,7 +96,8 @@ def _count(x: Any, axes: tuple[int, ...]) -> int:
 def _sum(xp: Any, x: Any, axes: tuple[int, ...], keep: bool) -> Any:
     if kernels.is_numpy(xp) and x.dtype.itemsize == 2 and not kernels.is_integer(x):
         return np.sum(x, axis=axes, keepdims=keep, dtype=np.float32).astype(x.dtype)
-    return xp.sum(x, axis=axes, keepdims=keep, dtype=x.dtype)
+    total: Callable[..., Any] = np.add.reduce if kernels.is_numpy(xp) else xp.sum
+    return total(x, axis=axes, keepdims=keep, dtype=x.dtype)
 
 
 def _mean(xp: Any, x: Any, axes: tuple[int, ...], keep: bool) -> Any:
