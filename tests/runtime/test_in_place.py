@@ -22,6 +22,12 @@ OPTIMIZERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def small_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables of a few kilobytes are written to in place."""
+    monkeypatch.setattr(in_place, "SMALL", 4096)
+
+
 @pytest.fixture
 def numpy_session() -> Any:
     config = tf.ConfigProto()

@@ -95,10 +95,14 @@ class _OptimizerOp(OpDef, abstract=True):
         flat = [value.reshape(-1) for value in values]
         whole = {n: o.reshape(-1) for n, o in operands.items() if o.shape == shape and shape}
         # Piece by piece, so that what is computed in between stays in the processor's cache.
+        now = dict(operands)
+        parts = list(flat)
         for start in range(0, flat[0].shape[0], _PIECE):
             piece = slice(start, start + _PIECE)
-            now = {n: whole[n][piece] if n in whole else o for n, o in operands.items()}
-            parts = [f[piece] for f in flat]
+            for name, operand in whole.items():
+                now[name] = operand[piece]
+            for at, value in enumerate(flat):
+                parts[at] = value[piece]
             if write is not None:
                 write(self, *parts, **now)
                 continue

@@ -16,7 +16,7 @@ import numpy as np
 from flowmesh.graph.op_def import OpDef
 from flowmesh.resources.variable import Variable
 
-SMALL = 4096
+SMALL = 1 << 16
 """Bytes below which a new array costs no more than to find out whether the old one may be written to."""
 
 _ALIGNMENT = 64
