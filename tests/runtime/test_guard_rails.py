@@ -152,7 +152,8 @@ def test_python_calls_of_a_training_step_do_not_grow_with_its_ops():
             value = np.ones((3, 4), np.float32)
             for _ in range(3):
                 session.run(train, {x: value})
-            return python_calls(lambda: session.run(train, {x: value}))
+            # A feed is copied to new memory, with two more calls, while XLA still reads the copy of an earlier run.
+            return min(python_calls(lambda: session.run(train, {x: value})) for _ in range(5))
 
     few, many = calls(1), calls(6)
     assert few == many

@@ -32,8 +32,8 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> list[ShapedCluster]:
     found: list[ShapedCluster] = []
     run = ShapedCluster.run
 
-    def tried(self: ShapedCluster, inputs: Any) -> Any:
-        outputs = run(self, inputs)
+    def tried(self: ShapedCluster, inputs: Any, rooms: Any = None) -> Any:
+        outputs = run(self, inputs, rooms)
         if outputs is None:
             found.append(self)
         return outputs

@@ -31,11 +31,21 @@ class SingleThread:
         self._functions: tuple[Any, Any] | None = None
         self._searched = False
 
+    @property
+    def is_known(self) -> bool:
+        """Whether NumPy's matrix library is one whose threads can be held."""
+        with self._lock:
+            return self._library() is not None
+
+    def _library(self) -> tuple[Any, Any] | None:
+        if not self._searched:
+            self._functions = self._find()
+            self._searched = True
+        return self._functions
+
     def __enter__(self) -> None:
         with self._lock:
-            if not self._searched:
-                self._functions = self._find()
-                self._searched = True
+            self._library()
             self._depth += 1
             if self._depth == 1 and self._functions is not None:
                 self._before = self._functions[0]()
@@ -54,7 +64,7 @@ def _openblas() -> tuple[Any, Any] | None:
     folder = os.path.dirname(np.__file__)
     for path in glob.glob(os.path.join(folder + ".libs", "*openblas*")):
         try:
-            library = ctypes.CDLL(path)
+            library = ctypes.PyDLL(path)  # the calls take less time than to let other threads in
         except OSError:
             continue
         for prefix in _PREFIXES:

@@ -14,18 +14,19 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from flowmesh.core.errors import InvalidArgumentError, OpError
 from flowmesh.graph.tensor import Tensor
 from flowmesh.resources.manager import Resource
 from flowmesh.resources.variable import Variable
-from flowmesh.runtime import cost, numpy_exec
+from flowmesh.runtime import cores, cost, numpy_exec
 from flowmesh.runtime.blas import single_thread
 from flowmesh.runtime.device import Device
 from flowmesh.runtime.execution import Execution
 from flowmesh.runtime.failures import NodeFailure
+from flowmesh.runtime.products import MOST_CORES, Room
 from flowmesh.runtime.program import Cell, Program
 from flowmesh.runtime.running_ahead import RunningAhead
 from flowmesh.runtime.shaped import Recorder, ShapedCluster
@@ -76,7 +77,7 @@ def choose(
 class _Entry:
     """What is known about one signature."""
 
-    __slots__ = ("broken", "compiled", "key", "limit", "lock", "runs", "warm", "work")
+    __slots__ = ("broken", "compiled", "key", "left", "limit", "lock", "runs", "warm", "work")
 
     def __init__(self, key: tuple[Any, ...]) -> None:
         self.key = key
@@ -87,6 +88,8 @@ class _Entry:
         self.warm: WarmCluster | None = None
         self.compiled: CompiledProgram | None = None
         self.broken = False
+        self.left = False
+        """Whether it is left to NumPy although an XLA program would be worth while."""
         self.lock = threading.Lock()
 
 
@@ -94,13 +97,20 @@ class ClusterRunner:
     """One cluster of one executable. Thread-safe."""
 
     def __init__(
-        self, program: Program, device: Device, how: Execution, traceable: bool, label: str
+        self,
+        program: Program,
+        device: Device,
+        how: Execution,
+        traceable: bool,
+        label: str,
+        awaits: bool = False,
     ) -> None:
-        """`traceable`: whether XLA can run it at all; `label` names the cluster in logs and traces."""
+        """`traceable`: whether XLA can run it at all; `label` names the cluster in logs and traces; `awaits`: whether it belongs to a
+        part of a step that waits for other tasks."""
         self.program = program
         self.device = device
         self.label = label
-        self._how, self._traceable = how, traceable
+        self._how, self._traceable, self._awaits = how, traceable, awaits
         self.work = program.static_work
         """The work of the latest measured run; before it, what static shapes tell."""
         self._mode = how.mode if traceable else "numpy"
@@ -136,6 +146,12 @@ class ClusterRunner:
         """Whether the latest run was an XLA program's."""
         return self._warm is not None
 
+    @property
+    def shares(self) -> bool:
+        """Whether the latest run was one that two threads share."""
+        usual = self._usual
+        return usual is not None and usual[0].shares
+
     def is_numpys(self, inputs: Sequence[Any]) -> bool:
         """Whether it is known that NumPy will always run it for inputs of these shapes."""
         found = self._shaped.get(_shapes(inputs))
@@ -145,18 +161,20 @@ class ClusterRunner:
         """A runner for another session's states: the same one where the cluster has none."""
         if not self.program.implicit:
             return self
-        return ClusterRunner(self.program, self.device, self._how, self._traceable, self.label)
+        return ClusterRunner(
+            self.program, self.device, self._how, self._traceable, self.label, self._awaits
+        )
 
     def may_take_long(self, slots: Sequence[Any], inputs: Sequence[int], limit: int) -> bool:
         """Whether a run with the inputs in these slots may take more than the work `limit` although its work seems small: it may be
         compiled first, or the sizes of its values be known only now."""
         if (
             not self.program.fixed
+            and not self._known_work([slots[i] for i in inputs]) < limit
             and (
                 sum(getattr(slots[i], "nbytes", 0) for i in inputs) > _LIGHT_BYTES
                 or (self.program.grows and self._asks_for_much(slots, inputs))
             )
-            and not self._known_work([slots[i] for i in inputs]) < limit
         ):
             return not cost.moves_nothing(self.program.ops)
         if self._settled or self._warm is not None:
@@ -188,9 +206,14 @@ class ClusterRunner:
         return False
 
     def run(
-        self, inputs: Sequence[Any], session: SessionState, trace: TraceCollector | None = None
+        self,
+        inputs: Sequence[Any],
+        session: SessionState,
+        trace: TraceCollector | None = None,
+        rooms: Mapping[int, Room] | None = None,
     ) -> list[Any]:
-        """The outputs for these inputs; variables and implicit states are updated.
+        """The outputs for these inputs; variables and implicit states are updated. `rooms` tell where outputs are wanted, by position;
+        they may be elsewhere.
 
         Raises NodeFailure naming the op that failed.
         """
@@ -202,11 +225,11 @@ class ClusterRunner:
                 if results is not None:
                     count("xla_runs")
                     return results
-            elif self._shaped:
-                outputs = self._run_shaped(inputs)
+            if self._shaped:
+                outputs = self._run_shaped(inputs, rooms)
                 if outputs is not None:
                     return outputs
-            elif self._settled and program.is_plain and not program.multiplies:
+            elif warm is None and self._settled and program.is_plain and not program.multiplies:
                 self._always.runs += 1
                 if self._always.runs < _RECORDED or not self._recordable:
                     return numpy_exec.interpret_plain(program, inputs)
@@ -240,7 +263,9 @@ class ClusterRunner:
                 lock.release()
         return outputs
 
-    def _run_shaped(self, inputs: Sequence[Any]) -> list[Any] | None:
+    def _run_shaped(
+        self, inputs: Sequence[Any], rooms: Mapping[int, Room] | None = None
+    ) -> list[Any] | None:
         """The outputs, when NumPy has run inputs of these shapes before and is to do so again."""
         found = self._usual
         if found is None or not found[0].fits(inputs):
@@ -253,9 +278,9 @@ class ClusterRunner:
             return None
         if self.program.multiplies and self.work <= cost.SINGLE_THREAD:
             with single_thread:
-                outputs = shaped.run(inputs)
+                outputs = shaped.run(inputs, rooms)
         else:
-            outputs = shaped.run(inputs)
+            outputs = shaped.run(inputs, rooms)
         if outputs is not None:
             entry.runs += 1
             count("numpy_runs")
@@ -339,7 +364,7 @@ class ClusterRunner:
             xla_only=program.xla_only,
             accelerator=self.device.is_accelerator,
         )
-        choice = ask()
+        choice = ask(full=entry.left)
         if choice == "xla" and self._compiled >= MAX_SIGNATURES:
             self._warn_of_signatures()
             entry.limit = sys.maxsize
@@ -412,7 +437,7 @@ class ClusterRunner:
         measure = entry is not None and entry.work is None and entry is not self._always
         recorder = None
         if entry is not None and trace is None and self._is_to_be_recorded(entry):
-            recorder = Recorder(program, registers)
+            recorder = Recorder(program, registers, self._may_share())
         if program.multiplies and self.work <= cost.SINGLE_THREAD:
             with single_thread:
                 work = numpy_exec.interpret(
@@ -433,6 +458,17 @@ class ClusterRunner:
         outputs = [registers[r] for r in program.output_registers]
         return [v.variable if isinstance(v, Cell) else v for v in outputs]
 
+    def _may_share(self) -> bool:
+        """Whether NumPy with two threads may be better than an XLA program, whose threads sleep while the part waits and have to be
+        woken in each step."""
+        return (
+            self._awaits
+            and self._mode == "auto"
+            and self.program.multiplies
+            and cores.available() <= MOST_CORES
+            and single_thread.is_known
+        )
+
     def _is_to_be_recorded(self, entry: _Entry) -> bool:
         """Whether this signature is worth a short way: it comes again, and NumPy will run it once more at least."""
         if not self._recordable or len(self._shaped) >= MAX_SHAPED:
@@ -450,7 +486,8 @@ class ClusterRunner:
             # What need not be computed in each run is no reason to compile.
             self.work = entry.work = shaped.work
             in_place = shaped.only_updates and shaped.work < cost.COMPILED_UPDATES
-            if not entry.broken and not in_place:
+            entry.left = shaped.shares
+            if not entry.broken and not in_place and not entry.left:
                 entry.limit = cost.runs_before_compiling(shaped.work, len(self.program.ops))
         self._shaped[shaped.shapes] = (shaped, entry)
 

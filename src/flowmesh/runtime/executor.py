@@ -89,6 +89,7 @@ class Executable:
         threads = int(config.inter_op_parallelism_threads) if config is not None else 0
         self.pool: WorkPool = shared_pool(threads)
         self.sources = [(slot, VariableSource(op, resources)) for slot, op in self.schedule.sources]
+        self._awaits = any(task.kind is Kind.RECV for task in self.schedule.tasks)
         self.clusters: dict[int, ClusterRunner] = {}
         self.hosts: dict[int, HostRunner] = {}
         self.loops: dict[int, LoopRunner] = {}
@@ -119,7 +120,7 @@ class Executable:
         if task.program is not None:
             label = f"cluster_{task.index}"
             self.clusters[task.index] = ClusterRunner(
-                task.program, device, self._how, task.traceable, label
+                task.program, device, self._how, task.traceable, label, self._awaits
             )
             if any(op.definition.slow for op in task.program.ops):
                 self.slow.add(task.index)

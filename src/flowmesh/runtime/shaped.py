@@ -10,16 +10,20 @@ The kernels that are left are the same ones with the same inputs, so that the bi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from flowmesh.passes import op_traits
 from flowmesh.resources.variable import Variable
-from flowmesh.runtime import in_place
+from flowmesh.runtime import cost, in_place
 from flowmesh.runtime.cost import FREE, measured_work
 from flowmesh.runtime.failures import NodeFailure
+from flowmesh.runtime.fused_products import fused
+from flowmesh.runtime.helpers import helper
+from flowmesh.runtime.products import WORTH, Room, can_be_shared, mostly_products, shared_kernel
 from flowmesh.runtime.program import Cell, Instruction, Mode, Program
 from flowmesh.runtime.values import as_output, freeze, to_host
 
@@ -37,9 +41,10 @@ _REDUCTIONS = frozenset({"Sum", "Max", "Min", "Prod", "Mean"})
 class Recorder:
     """Hears of each instruction of a run (`Program.evaluate`), and finds out what a run with these shapes needs."""
 
-    def __init__(self, program: Program, registers: Sequence[Any]) -> None:
-        """`registers` are those of the run before it begins."""
+    def __init__(self, program: Program, registers: Sequence[Any], may_share: bool = False) -> None:
+        """`registers` are those of the run before it begins; `may_share` allows two threads for large matrix products."""
         self._program = program
+        self._may_share = may_share
         self._inputs = [to_host(v) for v in registers[: len(program.inputs)]]
         self._known: dict[int, Any] = dict(program.constants)
         self._alias: dict[int, int] = {}
@@ -157,6 +162,12 @@ class Recorder:
         ):
             return None
         needed = self._needed()
+        work = sum(self._work[i] for i in needed)
+        shared = (
+            self._may_share
+            and work <= cost.SINGLE_THREAD
+            and mostly_products([(i.op, self._work[i]) for i in needed])
+        )
         return ShapedCluster(
             self._program,
             self._inputs,
@@ -166,8 +177,13 @@ class Recorder:
             self._cells,
             needed,
             self._large,
-            sum(self._work[i] for i in needed),
+            work,
+            shared,
+            next((i for i in reversed(needed) if self._is_large_product(i)), None),
         )
+
+    def _is_large_product(self, instruction: Instruction) -> bool:
+        return can_be_shared(instruction.op) and self._work[instruction] >= WORTH
 
     def _needed(self) -> list[Instruction]:
         """The instructions that have an effect, or whose outputs are used."""
@@ -198,11 +214,16 @@ class ShapedCluster:
         instructions: Sequence[Instruction],
         large: set[int],
         work: int,
+        shares: bool,
+        last_shared: Instruction | None,
     ) -> None:
-        """See `Recorder`: `inputs` are arrays and cells, `cells` tells which registers hold which variable."""
+        """See `Recorder`: `inputs` are arrays and cells, `cells` tells which registers hold which variable; `last_shared` is the last of the
+        large products that two threads compute."""
         size = program.size
         self.work = work
         """What a run costs (see `cost.py`)."""
+        self.shares = shares
+        """Whether two threads compute its large products, which is most of its work."""
         self.only_updates = all(
             (i.in_place and i.op.definition.fast_in_place) or i.op.type in FREE
             for i in instructions
@@ -215,6 +236,8 @@ class ShapedCluster:
         self._arrays = [
             (i, v.shape, v.dtype) for i, v in enumerate(inputs) if not isinstance(v, Cell)
         ]
+        self._places = [i for i, _, _ in self._arrays]
+        self._place_shapes = [shape for _, shape, _ in self._arrays]
         states = {number: size + at for at, number in enumerate(held)}
         """The register of each variable's value."""
         self._nothing = size + len(held)
@@ -224,26 +247,21 @@ class ShapedCluster:
         for register, number in cells.items():
             self._template[register] = held[number].variable
         written = {cells[r] for i in instructions for r in i.writes}
-        read = {cells[i] for i in program.read_inputs if i in cells}
-        self._reads: list[tuple[Variable, int, Any, Any]] = []
-        for number in sorted(read):
-            value = held[number].variable.value if initialized[number] else None
-            self._reads.append(
-                (
-                    held[number].variable,
-                    states[number],
-                    None if value is None else value.shape,
-                    None if value is None else value.dtype,
-                )
-            )
+        read = sorted({cells[i] for i in program.read_inputs if i in cells})
+        self._reads = [_state_to_read(held[n].variable, states[n], initialized[n]) for n in read]
         self._held = {n: c.variable for n, c in held.items()}
         self._sizes = {n: getattr(v.value, "nbytes", 0) for n, v in self._held.items()}
         self._touched: set[int] = set()
         self._writes = [(held[n].variable, states[n]) for n in sorted(written)]
         self._locks = sorted(dict.fromkeys(held[n].variable.lock for n in written), key=id)
         self._outputs = [alias.get(r, r) for r in program.output_registers]
+        self._last_shared = last_shared
         self._steps = [self._step(i, alias, cells, states) for i in instructions]
+        if self.shares and not self._locks:
+            self._steps = fused(self._steps, self._outputs, last_shared)
         self._let_go(large)
+        self._rooms = self._find_rooms() if self.shares and not self._locks else {}
+        """The register from which the kernel of each output gets room, by position, for outputs that nothing else has to do with."""
 
     def _step(
         self,
@@ -271,7 +289,12 @@ class ShapedCluster:
         ]
         targets += [(r, d, None) for r, d in zip(instruction.outputs, instruction.dtypes)]
         definition = instruction.op.definition
-        kernel = grouped_kernel(instruction) if instruction.grouped else definition.settled_kernel()
+        if self.shares and can_be_shared(instruction.op):
+            kernel = shared_kernel(instruction.op, instruction is self._last_shared)
+        elif instruction.grouped:
+            kernel = grouped_kernel(instruction)
+        else:
+            kernel = definition.settled_kernel()
         simple = len(targets) == 1 and not instruction.writes
         if self._is_in_place(instruction, cells):
             numbers = [(p, cells[r]) for r, p in instruction.written_positions]
@@ -300,6 +323,19 @@ class ShapedCluster:
             seen |= used
             self._steps[at] = (kernel, sources, target, targets, instruction, drops)
 
+    def _find_rooms(self) -> dict[int, int]:
+        used = Counter(source for step in self._steps for source in step[1])
+        used.update(self._outputs)
+        rooms: dict[int, int] = {}
+        for at, (kernel, sources, target, targets, instruction, drops) in enumerate(self._steps):
+            if target in self._outputs and used[target] == 1 and can_be_shared(instruction.op):
+                register = len(self._template)
+                self._template.append(None)
+                rooms[self._outputs.index(target)] = register
+                sources = (*sources, register)
+                self._steps[at] = (kernel, sources, target, targets, instruction, drops)
+        return rooms
+
     def _is_in_place(self, instruction: Instruction, cells: dict[int, int]) -> bool:
         """Whether it is worth while to let it write to the variables' own memory: they are large, and not written to before."""
         if not instruction.in_place:
@@ -323,14 +359,22 @@ class ShapedCluster:
 
     def fits(self, inputs: Sequence[Any]) -> bool:
         """Whether the arrays among the inputs have these shapes."""
-        return all(getattr(inputs[i], "shape", None) == shape for i, shape, _ in self._arrays)
+        return [getattr(inputs[i], "shape", None) for i in self._places] == self._place_shapes
 
-    def run(self, inputs: Sequence[Any]) -> list[Any] | None:
-        """The outputs, or None, with nothing changed, when this run is unlike the recorded one. Raises NodeFailure."""
+    def run(
+        self, inputs: Sequence[Any], rooms: Mapping[int, Room] | None = None
+    ) -> list[Any] | None:
+        """The outputs, or None, with nothing changed, when this run is unlike the recorded one. Raises NodeFailure.
+
+        `rooms` tell where outputs are wanted, by position.
+        """
         for i, variable in self._handles:
             if inputs[i] is not variable:
                 return None
         registers = self._template.copy()
+        if rooms is not None:
+            for position, register in self._rooms.items():
+                registers[register] = rooms.get(position)
         for i, shape, dtype in self._arrays:
             value = inputs[i]
             if type(value) is not np.ndarray:
@@ -344,7 +388,10 @@ class ShapedCluster:
         if not locks:
             if not self._load(registers):
                 return None
-            self._evaluate(registers)
+            if self.shares:
+                self._evaluate_with_help(registers)
+            else:
+                self._evaluate(registers)
         else:
             for lock in locks:
                 lock.acquire()
@@ -373,6 +420,14 @@ class ShapedCluster:
             registers[register] = value
         return True
 
+    def _evaluate_with_help(self, registers: list[Any]) -> None:
+        team = helper()
+        try:
+            team.begin()
+            self._evaluate(registers)
+        finally:
+            team.end()
+
     @np.errstate(all="ignore")
     def _evaluate(self, registers: list[Any]) -> None:
         ndarray = np.ndarray
@@ -397,6 +452,16 @@ class ShapedCluster:
         except Exception as exc:
             assert step is not None
             raise NodeFailure(step[4].op, exc) from exc
+
+
+def _state_to_read(
+    variable: Variable, register: int, initialized: bool
+) -> tuple[Variable, int, Any, Any]:
+    """A variable, the register for its value, and the shape and dtype that it had; None for both when it had no value."""
+    value = variable.value if initialized else None
+    if value is None:
+        return variable, register, None, None
+    return variable, register, value.shape, value.dtype
 
 
 def _store(
