@@ -92,6 +92,17 @@ class PlacedCopy(Protocol):
         """It will not be sent: its memory may be used for others at once."""
 
 
+class ReadyPush(Protocol):
+    """Tensors of the next step, in a message that only lacks the number of the step."""
+
+    link: Any
+    """The connection on which it goes."""
+
+    def send(self, step_id: int) -> bool:
+        """Sends it at once, also from a thread that keeps messages back for a while; False, with nothing done, when it would have to wait
+        for others. Once only."""
+
+
 @dataclass
 class RunGraphResult:
     """What a run gave back."""

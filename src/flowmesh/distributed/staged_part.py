@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from flowmesh.distributed.copies_ahead import CopiesAhead
+from flowmesh.distributed.copies_ahead import MAX_TENSORS, CopiesAhead
 from flowmesh.distributed.interfaces import WorkerInterface
 from flowmesh.distributed.routes import Routes, source_task, target_task
 from flowmesh.distributed.steps import StepTable
@@ -33,10 +34,17 @@ class StagedPart:
             target = routes.target(key)
             assert target is not None
             self._targets[key] = (target, routes.direct[target_task(key)])
-        self._sent = self.plan.variables_sent(THRESHOLD)
+        every = self.plan.variables_sent(0)
+        is_message = (
+            self.plan.after_variables is not None
+            and len(every) <= MAX_TENSORS
+            and len({self._targets[key][1] for key in every}) == 1
+        )
+        self._sent = every if is_message else self.plan.variables_sent(THRESHOLD)
         self._ahead: CopiesAhead | None = None
         if self._sent:
-            self._ahead = CopiesAhead((key, self._targets[key][0]) for key in self._sent)
+            targets = [(key, self._targets[key][0]) for key in self._sent]
+            self._ahead = CopiesAhead(targets, is_message)
 
     def usable(self, limited: bool = False) -> bool:
         """Whether a run that begins now is best done this way. A run in the calling thread that is `limited` must not hold on to it."""
@@ -45,13 +53,19 @@ class StagedPart:
     def run(self, step_id: int, done: Done) -> StagedRun:
         """A run that has been announced, so that tensors are delivered to it; it is to be started. Raises AbortedError when
         the step has ended already."""
-        run = StagedRun(self.plan, step_id, self, done)
+        plan, ahead = self.plan, self._ahead
+        # First of all what the other side waits for. It is not asked for when the step turns out to have ended.
+        sent = ahead is not None and ahead.has_message and plan.is_bound and ahead.send(step_id)
+        run = StagedRun(plan, step_id, self, done, sent)
         self._steps.begin(run)
         return run
 
     def send_all(self, run: StagedRun, transfers: Sequence[Transfer]) -> None:
         """See `staged.Owner`: those for one task leave in one message."""
         targets = self._targets
+        if run.placed:
+            placed = run.placed
+            transfers = [placed.pop(t[0]).as_sent(t) if t[0] in placed else t for t in transfers]
         if self._ahead is not None:
             transfers = self._ahead.use(transfers)
         if len(transfers) > 1 and len(targets) > 1:
@@ -65,10 +79,28 @@ class StagedPart:
         target, identity = targets[transfers[0][0]]
         target.push_all(identity, run.step_id, transfers)
 
+    def room(self, run: StagedRun, key: str, shape: tuple[int, ...], dtype: Any) -> Any:
+        """See `staged.Owner`: what is large is computed where the other side can read it."""
+        target, identity = self._targets[key]
+        link = target.link
+        if link is None or link.identity != identity:
+            return None
+        placed = link.room(shape, dtype)
+        if placed is None:
+            return None
+        run.placed[key] = placed
+        return placed.array
+
+    def is_filled(self, run: StagedRun) -> None:
+        """See `staged.Owner`: who waits for it is woken while the message is made."""
+        for link in {placed.link for placed in run.placed.values()}:
+            link.channel.wake()
+
     def prepare(self) -> None:
         """A run is over, and has told what it gave: there is time to prepare the next one."""
-        if self._ahead is not None:
-            self._ahead.prepare(self.plan.latest(self._sent))
+        ahead = self._ahead
+        if ahead is not None and not ahead.is_resting():
+            ahead.prepare(self.plan.latest(self._sent))
 
     def over(self, run: StagedRun) -> None:
         """See `staged.Owner`."""

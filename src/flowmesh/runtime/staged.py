@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -24,6 +25,7 @@ from flowmesh.runtime.executor import Executable
 from flowmesh.runtime.failures import annotate, timed_out
 from flowmesh.runtime.inline import in_order
 from flowmesh.runtime.pool import slow_pool
+from flowmesh.runtime.products import Room
 from flowmesh.runtime.schedule import Task
 from flowmesh.runtime.values import DEAD, shared_copy
 
@@ -49,6 +51,12 @@ class Owner(Protocol):
     def send_all(self, run: StagedRun, transfers: Sequence[Transfer]) -> None:
         """Sends tensors to the tasks that wait for them; raises an OpError when one cannot be reached."""
 
+    def room(self, run: StagedRun, key: str, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array of this shape and type that nobody else uses, to be sent under this rendezvous key later; None for any other one."""
+
+    def is_filled(self, run: StagedRun) -> None:
+        """What was computed in the room will be sent soon."""
+
     def over(self, run: StagedRun) -> None:
         """The run has ended; nothing need be delivered any more."""
 
@@ -60,6 +68,7 @@ class _Unit:
     """A cluster, or a send."""
 
     __slots__ = (
+        "does_nothing",
         "drops",
         "index",
         "inputs",
@@ -67,6 +76,7 @@ class _Unit:
         "op",
         "outputs",
         "reads",
+        "rooms",
         "runner",
         "slow",
         "task",
@@ -74,6 +84,8 @@ class _Unit:
 
     def __init__(self, task: Task, mask: int, runner: Any, slow: bool) -> None:
         self.slow = slow
+        self.rooms: dict[int, str] = {}
+        """Positions of outputs that are sent and used for nothing else, with the rendezvous key."""
         self.drops: tuple[int, ...] = ()
         """Slots that nobody else uses: a variable that is updated later in the step should find its array unused."""
         self.task = task
@@ -83,6 +95,7 @@ class _Unit:
         self.inputs = task.inputs
         self.outputs = [(slot, at) for at, slot in enumerate(task.outputs) if slot >= 0]
         self.op = task.op
+        self.does_nothing = runner is not None and all(op.type == "NoOp" for op in task.ops)
         self.reads = runner is None and task.op.inputs[0].dtype._is_ref_dtype
 
     def takes_long(self, slots: Sequence[Any]) -> bool:
@@ -116,6 +129,8 @@ class StagedPlan:
         self._find_drops()
         self.early = self._find_early()
         """Fed slots of clusters that have to wait for tensors, with the cluster: there is time to copy such a feed before these arrive."""
+        self.after_variables = self._find_after_variables()
+        """The units that are left when all variables have been sent that can be sent at once; None when the part begins with more than that."""
         self.awaited = (1 << len(self.receives)) - 1
         """The bits of all receives."""
         self._heavy = [u.runner for u in self.units if u.runner is not None]
@@ -143,6 +158,13 @@ class StagedPlan:
         kept = {slot for _, slot, _ in self.results}
         for unit in self.units:
             unit.drops = tuple(s for s in set(unit.inputs) if used[s] == 1 and s not in kept)
+        sends = {
+            unit.inputs[0]: unit.task.key
+            for unit in self.units
+            if unit.runner is None and unit.inputs[0] in unit.drops
+        }
+        for unit in self.units:
+            unit.rooms = {position: sends[slot] for slot, position in unit.outputs if slot in sends}
 
     def _find_early(self) -> list[tuple[int, Any]]:
         fed = set(self._executable.schedule.arguments.values())
@@ -155,6 +177,27 @@ class StagedPlan:
             for slot, units in users.items()
             if all(unit.mask and unit.runner is not None for unit in units)
         ]
+
+    def _find_after_variables(self) -> list[_Unit] | None:
+        sent = self.variables_sent(0)
+        first = [unit for unit in self.units if not unit.mask]
+        sends = [unit for unit in first if unit.runner is None]
+        reads = [unit for unit in first if unit.runner is not None]
+        used = {slot for unit in self.units if unit not in sends for slot in unit.inputs}
+        used.update(slot for _, slot, _ in self.results)
+        if (
+            not sent
+            or {unit.task.key for unit in sends} != set(sent)
+            or any(op.type not in _READS for unit in reads for op in unit.task.ops)
+            or any(slot in used for unit in reads for slot, _ in unit.outputs)
+        ):
+            return None
+        return [unit for unit in self.units if unit.mask]
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the variables of the latest run are still the part's."""
+        return self._bound[0] == self._resources.generation
 
     def variables_sent(self, size: int) -> dict[str, int]:
         """The slots of variables that are sent as they are and may have `size` bytes or more, by the rendezvous key of the send."""
@@ -178,7 +221,14 @@ class StagedPlan:
 
     def is_parallel(self) -> bool:
         """Whether several units are worth a thread of their own."""
-        return len(self._heavy) > 1 and sum(r.work >= PARALLEL for r in self._heavy) > 1
+        heavy = self._heavy
+        if len(heavy) < 2:
+            return False
+        count = 0
+        for runner in heavy:
+            if runner.work >= PARALLEL:
+                count += 1
+        return count > 1
 
     def slots(self) -> list[Any]:
         """The slots at the beginning of a run: constants and variables are there."""
@@ -193,9 +243,9 @@ class StagedPlan:
 
     def latest(self, slots: Mapping[str, int]) -> list[tuple[str, Any]]:
         """What the latest run began with in these slots, by their names; nothing when it would have to be looked up again."""
-        generation, bound = self._bound
-        if generation != self._resources.generation:
+        if not self.is_bound:
             return []
+        bound = self._bound[1]
         return [(name, bound[slot]) for name, slot in slots.items()]
 
 
@@ -213,18 +263,26 @@ class StagedRun:
         "_plan",
         "_slots",
         "_todo",
+        "placed",
         "step_id",
     )
 
-    def __init__(self, plan: StagedPlan, step_id: int, owner: Owner, done: Done) -> None:
-        """Raises what looking up the part's variables raises."""
+    def __init__(
+        self, plan: StagedPlan, step_id: int, owner: Owner, done: Done, sent: bool = False
+    ) -> None:
+        """`sent` tells that the plan's variables have been sent (`after_variables`). Raises what looking up the part's variables
+        raises."""
         self.step_id = step_id
+        self.placed: dict[str, Any] = {}
+        """For the owner: what is to be sent from the room that it gave."""
         self._plan = plan
         self._owner = owner
         self._done = done
         self._lock = threading.Lock()
         self._slots = plan.slots()
         self._todo: Sequence[_Unit] = plan.units
+        if sent and plan.after_variables is not None:
+            self._todo = plan.after_variables
         self._arrived = 0
         self._dead: set[int] | None = None
         self._driving = True
@@ -339,7 +397,7 @@ class StagedRun:
                 self._skip(unit, outbox)
             elif runner is None:
                 outbox.append(((unit.task.key, self._value(unit), False), unit))
-            else:
+            elif not unit.does_nothing:
                 if runner.work >= _PROMPT and outbox:
                     self._send(outbox)
                     outbox = []
@@ -349,9 +407,12 @@ class StagedRun:
                     self._todo = [*later, *units[at:]]
                     return False
                 try:
-                    results = runner.run([slots[i] for i in unit.inputs], state)
+                    rooms = self._rooms(unit) if unit.rooms and runner.shares else None
+                    results = runner.run([slots[i] for i in unit.inputs], state, None, rooms)
                 except Exception as exc:
                     raise annotate(unit.op, exc) from exc
+                if rooms and self.placed:
+                    self._owner.is_filled(self)
                 for slot, number in unit.outputs:
                     slots[slot] = results[number]
             for slot in unit.drops:
@@ -362,6 +423,9 @@ class StagedRun:
         if outbox:
             self._send(outbox)
         return True
+
+    def _rooms(self, unit: _Unit) -> dict[int, Room]:
+        return {p: partial(self._owner.room, self, key) for p, key in unit.rooms.items()}
 
     def _send(self, outbox: Sequence[tuple[Transfer, _Unit]]) -> None:
         try:

@@ -421,3 +421,95 @@ def test_a_copy_for_a_connection_that_is_gone_is_none() -> None:
 def test_what_is_small_is_not_copied_ahead(pair: Pair) -> None:
     assert pair[0].place(np.ones(100, np.float32)) is None
     assert pair[0].place(np.array([b"x" * (1 << 20)], object)) is None
+
+
+def test_room_is_filled_and_pushed_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[Any] = []
+    share = Channel._share
+    monkeypatch.setattr(
+        Channel, "_share", lambda self, t, buffers: copied.append(t) or share(self, t, buffers)
+    )
+    for near, _, recorder in connected(True):
+        room = near.room((512, 256), np.dtype(np.float32))
+        assert room is not None
+        assert room.array.shape == (512, 256) and room.array.dtype == np.float32
+        room.array[:] = expected = np.arange(1 << 17, dtype=np.float32).reshape(512, 256)
+        near.push(1, [room.as_sent(("k", room.array, False))])
+        assert recorder.arrived.acquire(timeout=20)
+        ((_, key, value, is_dead, _),) = recorder.pushed_values
+        assert key == "k" and not is_dead
+        np.testing.assert_array_equal(value, expected)
+    assert not copied
+
+
+def test_room_is_for_its_own_array_only() -> None:
+    for near, _, _ in connected(True):
+        room = near.room((1 << 17,), np.dtype(np.float32))
+        assert room is not None
+        other = ("k", room.array.copy(), False)
+        assert room.as_sent(other) is other
+        dead = ("k", room.array, True)
+        assert room.as_sent(dead) is dead
+        segments = near.channel._segments
+        assert segments is not None and segments._busy
+        del room, dead
+        segments.collect()
+        assert not segments._busy, "what is not sent goes back"
+
+
+def test_there_is_no_room_for_what_is_small_or_goes_through_the_socket(pair: Pair) -> None:
+    near, _, _ = pair
+    assert near.room((10, 10), np.dtype(np.float32)) is None
+    if not near.channel.shared_memory:
+        assert near.room((1 << 20,), np.dtype(np.float32)) is None
+    near.close(errors.UnavailableError(None, None, "over"))
+    assert near.room((1 << 20,), np.dtype(np.float32)) is None
+
+
+def test_a_message_that_is_ready_lacks_only_its_step(pair: Pair) -> None:
+    near, _, recorder = pair
+    small = np.arange(6, dtype=np.int64).reshape(2, 3)
+    medium = np.arange(10_000, dtype=np.float32)  # its data come after the frame
+    large = np.arange(1 << 17, dtype=np.float32)
+    values: dict[str, Any] = {"small": small, "medium": medium}
+    if near.channel.shared_memory:
+        values["large"] = large
+    sent: dict[str, Any] = dict(values)
+    if near.channel.shared_memory:
+        sent["large"] = near.place(large)
+    ready = near.ready(list(sent.items()))
+    assert ready is not None and ready.link is near
+    assert ready.send(7)
+    for _ in values:
+        assert recorder.arrived.acquire(timeout=20)
+    arrived = {key: (step, value) for step, key, value, _, _ in recorder.pushed_values}
+    assert list(arrived) == list(values)
+    for key, (step, value) in arrived.items():
+        assert step == 7
+        np.testing.assert_array_equal(value, values[key])
+    near.push(8, [("after", small, False)])
+    assert recorder.arrived.acquire(timeout=20)
+    np.testing.assert_array_equal(recorder.pushed_values[-1][2], small)
+
+
+def test_what_is_several_messages_is_never_ready(pair: Pair) -> None:
+    near, _, _ = pair
+    assert near.ready([("k", np.zeros(1 << 16, np.float32))]) is None
+    assert near.ready([(str(n), np.float32(n)) for n in range(1000)]) is None
+
+
+def test_a_ready_message_waits_for_no_credit_and_no_other(pair: Pair) -> None:
+    near, _, recorder = pair
+    ready = near.ready([("k", np.arange(3))])
+    assert ready is not None
+    near._outstanding = near._window + 1
+    assert not ready.send(1), "too much is under way"
+    assert near._outstanding == near._window + 1
+    near._outstanding = 0
+    near.channel._sending = True
+    assert not ready.send(1), "another message is on its way"
+    assert near._outstanding == 0
+    near.channel._sending = False
+    assert ready.send(2)
+    assert recorder.arrived.acquire(timeout=20)
+    assert [step for step, *_ in recorder.pushed_values] == [2]

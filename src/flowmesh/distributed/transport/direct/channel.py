@@ -38,6 +38,8 @@ _FDS = 16
 _SEGMENT = struct.Struct("<IQ")
 _NOWAIT = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
+_NOTHING = frames.frame(Kind.FREE, 0, b"", ())
+
 _thread = threading.local()
 
 
@@ -155,9 +157,23 @@ class Channel:
         np.copyto(segment.array[: tensor.size], tensor.data)
         tensor.place, tensor.segment = Place.SHARED, segment.number
         if new:
-            head = _SEGMENT.pack(segment.number, segment.size)
-            buffers.append((frames.frame(Kind.SEGMENT, 0, head, ()), segment))
+            buffers.append(self._announcement(segment))
         return True
+
+    @staticmethod
+    def _announcement(segment: Segment) -> tuple[bytes, Segment]:
+        head = _SEGMENT.pack(segment.number, segment.size)
+        return frames.frame(Kind.SEGMENT, 0, head, ()), segment
+
+    def room(self, size: int) -> tuple[Segment, SendPool] | None:
+        """Shared memory for a large tensor, and the pool to which it goes back if it is not sent; None where there is none."""
+        pool = self._segments
+        if pool is None or size < THRESHOLD or (taken := pool.take(size)) is None:
+            return None
+        segment, new = taken
+        if new:
+            self._enqueue([self._announcement(segment)])
+        return segment, pool
 
     def place(self, tensor: Encoded) -> SendPool | None:
         """Copies a large tensor into shared memory, from where a later frame sends it; the pool to which its segment goes back
@@ -193,7 +209,7 @@ class Channel:
             self._sending = True
         self._flush(may_wait=corked is None and sending.waits())
 
-    def _send_at_once(self, data: bytes) -> bool:
+    def _send_at_once(self, data: bytes | bytearray) -> bool:
         try:
             sent = self._socket.send(data, _NOWAIT)
         except OSError:  # full or broken: the ordinary way finds out
@@ -204,6 +220,17 @@ class Channel:
         self._sending = True
         threading.Thread(target=self._flush, args=(True,), name="flowmesh-direct-send").start()
         return True
+
+    def send_at_once(self, data: bytes | bytearray) -> bool:
+        """Sends a frame now, also in a thread that keeps frames back; False, with nothing sent, when others wait to be sent."""
+        with self._lock:
+            if self._queue or self._sending or self._failure is not None:
+                return False
+            return self._send_at_once(data)
+
+    def wake(self) -> None:
+        """Has the other side's reading thread run, so that it is awake when what will be sent soon arrives: a list of no segments."""
+        self.send_at_once(_NOTHING)
 
     def flush(self) -> None:
         """Sends what a reading thread has kept back."""
@@ -321,7 +348,10 @@ class Channel:
                 raise frames.MalformedError("tensors in a greeting")
             tensors = frames.parse_descriptors(meta, head_size, count)
             if self.is_limited and kind != Kind.REPLY:
-                largest = max(tensor.size for tensor in tensors)
+                largest = 0
+                for tensor in tensors:
+                    if tensor.size > largest:
+                        largest = tensor.size
                 if largest > limits.current().tensor:
                     refusal = limits.exceeded("A tensor is too large", largest, "tensor")
                     if not self._discard(tensors):

@@ -7,6 +7,7 @@ segment of shared memory, all others follow the frame.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -155,6 +156,12 @@ def encode(value: Any) -> Encoded:
     raise errors.InvalidArgumentError(
         None, None, f"A {type(value).__name__} cannot be sent to another task"
     )
+
+
+def encoded_in(segment: int, shape: tuple[int, ...], dtype: Any) -> Encoded:
+    """Numbers that are in shared memory, in a segment of this number."""
+    size = math.prod(shape) * dtype.itemsize
+    return Encoded(_ENUMS[dtype], shape, Form.NUMBERS, None, size, Place.SHARED, segment)
 
 
 def _encode_small(enum: int, array: np.ndarray, size: int) -> Encoded:

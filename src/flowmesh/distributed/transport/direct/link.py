@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import struct
 import threading
 from collections import deque
@@ -22,7 +23,7 @@ from flowmesh.distributed import failure, futures
 from flowmesh.distributed.heartbeat import Heartbeat, Rhythm, silence
 from flowmesh.distributed.transport.direct import channel as channels, frames
 from flowmesh.distributed.transport.direct.channel import Channel, Message
-from flowmesh.distributed.transport.direct.frames import Encoded, Form, Kind
+from flowmesh.distributed.transport.direct.frames import Encoded, Form, Kind, Place
 from flowmesh.distributed.transport.direct.helping import HELP, Turn, Waker, help_out, thread_waker
 from flowmesh.distributed.transport.direct.segments import THRESHOLD, SendPool
 from flowmesh.distributed.transport.direct.spinning import arrived
@@ -122,6 +123,17 @@ class Placed:
         self._encoded = None
         return encoded
 
+    def as_sent(self, transfer: Transfer) -> Transfer:
+        """The transfer from here, if its value is what was made here."""
+        key, value, is_dead = transfer
+        return (key, self, False) if value is self.array and not is_dead else transfer
+
+    @property
+    def encoded(self) -> Encoded:
+        """The tensor, as it will be sent."""
+        assert self._encoded is not None
+        return self._encoded
+
     def give_back(self) -> None:
         """See `PlacedCopy`."""
         encoded, self._encoded = self._encoded, None
@@ -132,6 +144,34 @@ class Placed:
         # This may happen at any point of any thread: no lock is taken.
         if self._encoded is not None:
             self._pool.unsent.append(self._encoded.segment)
+
+
+class Ready:
+    """A message with tensors to be pushed, all but the step that they are for (see `ReadyPush`)."""
+
+    __slots__ = ("_copies", "_frame", "_size", "link")
+
+    def __init__(
+        self, link: Link, packed: bytes, tensors: Sequence[Placed | Encoded], size: int
+    ) -> None:
+        """`packed` are the rendezvous keys; `size` is what is under way once it is sent."""
+        self.link = link
+        self._size = size
+        self._copies = [t for t in tensors if isinstance(t, Placed)]
+        encoded = [t.encoded if isinstance(t, Placed) else t for t in tensors]
+        self._frame = bytearray(frames.frame(Kind.PUSH, 0, _PUSH.pack(0) + packed, encoded))
+        for tensor in encoded:
+            if tensor.place == Place.STREAM:
+                self._frame += memoryview(tensor.data)
+
+    def send(self, step_id: int) -> bool:
+        """See `ReadyPush`."""
+        _PUSH.pack_into(self._frame, frames.HEADER.size, step_id)
+        if not self.link.push_ready(self._frame, self._size):
+            return False
+        for copy in self._copies:
+            copy.leave(self.link)
+        return True
 
 
 class Link:
@@ -298,9 +338,7 @@ class Link:
                 encoded = value.leave(self)
             else:
                 encoded = frames.encode(None if is_dead else value)
-            added = encoded.size
-            if added >= THRESHOLD and self.channel.shared_memory:
-                added >>= _COPIED  # the message is small, but waits until all is copied
+            added = self._weight(encoded)
             if group and weight + added > _TOGETHER:
                 self._push(step_id, keys, group, size)
                 keys, group, size, weight = [], [], 0, 0
@@ -310,8 +348,25 @@ class Link:
             weight += added + _OVERHEAD
         self._push(step_id, keys, group, size)
 
+    def room(self, shape: tuple[int, ...], dtype: Any) -> Placed | None:
+        """An array of numbers where the other side can read it, to be filled and pushed later; None where there is no place for it."""
+        size = math.prod(shape) * dtype.itemsize
+        try:
+            found = self.channel.room(size)
+        except OpError:  # the connection is gone
+            return None
+        if found is None:
+            return None
+        segment, pool = found
+        encoded = frames.encoded_in(segment.number, shape, dtype)
+        placed = Placed(self, encoded, pool)
+        placed.array = segment.array[:size].view(dtype).reshape(shape)
+        return placed
+
     def place(self, array: np.ndarray) -> Placed | None:
         """A copy of an array where the other side can read it, to be pushed later; None where there is no place for it."""
+        if array.nbytes < THRESHOLD:
+            return None
         try:
             encoded = frames.encode(array)
             pool = self.channel.place(encoded)
@@ -319,15 +374,50 @@ class Link:
             return None
         return None if pool is None else Placed(self, encoded, pool)
 
-    def _push(self, step_id: int, keys: list[str], group: list[Encoded], size: int) -> None:
-        names = tuple(keys)
+    def _weight(self, encoded: Encoded) -> int:
+        """How long others in the same message wait for this tensor, in bytes that are sent."""
+        if encoded.size >= THRESHOLD and self.channel.shared_memory:
+            return encoded.size >> _COPIED  # the message is small, but waits until all is copied
+        return encoded.size
+
+    def ready(self, tensors: Sequence[tuple[str, Any]]) -> Ready | None:
+        """What `push` would send for these keys and values, of which some may be placed copies; None where that is several messages."""
+        if len(tensors) > _TOGETHER // _OVERHEAD:
+            return None
+        group: list[Placed | Encoded] = []
+        size = weight = 0
+        for _, value in tensors:
+            encoded = value.encoded if type(value) is Placed else frames.encode(value)
+            size += encoded.size + _OVERHEAD
+            weight += (0 if type(value) is Placed else encoded.size) + _OVERHEAD
+            group.append(value if type(value) is Placed else encoded)
+            if weight > _TOGETHER:
+                return None
+        return Ready(self, self._names(tuple([key for key, _ in tensors])), group, size)
+
+    def push_ready(self, frame: bytearray, size: int) -> bool:
+        """Sends a message that was made ready; False, with nothing sent, when it would have to wait for others."""
+        with self._credit_lock:
+            if self._held or not self._fits(size):
+                return False
+            self._outstanding += size
+        if self.channel.send_at_once(frame):
+            return True
+        with self._credit_lock:
+            self._outstanding -= size
+        return False
+
+    def _names(self, names: tuple[str, ...]) -> bytes:
         packed = self._packed.get(names)
         if packed is None:
             packed = frames.pack_strings(names)
             if len(self._packed) >= _MAX_PACKED:
                 self._packed.clear()
             self._packed[names] = packed
-        head = _PUSH.pack(step_id) + packed
+        return packed
+
+    def _push(self, step_id: int, keys: list[str], group: list[Encoded], size: int) -> None:
+        head = _PUSH.pack(step_id) + self._names(tuple(keys))
         with self._credit_lock:
             if self._held or not self._fits(size):
                 self._held.append((head, group, size))
