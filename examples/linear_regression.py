@@ -74,7 +74,9 @@ def work(server, cluster):
         global_step=global_step,
         save_model_secs=600,
     )
-    with supervisor.managed_session(server.target) as sess:
+    # The parameter servers and this worker are all that its steps need: another worker may come late, or have ended.
+    config = tf.ConfigProto(device_filters=["/job:ps", f"/job:worker/task:{FLAGS.task_index}"])
+    with supervisor.managed_session(server.target, config=config) as sess:
         xs, ys = samples(seed=FLAGS.task_index)
         step = 0
         while not supervisor.should_stop() and step < FLAGS.steps:
