@@ -13,11 +13,11 @@ import flowmesh as tf
 from flowmesh.distributed.server import Server
 from flowmesh.runtime import cluster_runner, cores, cost, helpers
 from flowmesh.runtime.blas import SingleThread, single_thread
-from flowmesh.runtime.cluster_runner import ClusterRunner
 from flowmesh.runtime.helpers import Helper, Piece
 from flowmesh.runtime.shaped import ShapedCluster
 from flowmesh.runtime.xla import statistics
 from tests.distributed.clusters import cluster
+from tests.runtime.harness import note_shaped
 from tests.runtime.helping import LIMIT, Team, happens
 
 pytestmark = pytest.mark.skipif(
@@ -65,15 +65,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[ShapedCluster]:
     """The short ways of NumPy that are made."""
-    found: list[ShapedCluster] = []
-    keep = ClusterRunner._keep
-
-    def kept(self: ClusterRunner, recorder: Any, entry: Any) -> None:
-        keep(self, recorder, entry)
-        found.extend(s for s, _ in self._shaped.values() if s not in found)
-
-    monkeypatch.setattr(ClusterRunner, "_keep", kept)
-    return found
+    return note_shaped(monkeypatch)
 
 
 def compiled(function: Callable[[], Any]) -> int:
@@ -229,16 +221,22 @@ def test_where_the_matrix_library_is_not_known_it_is_compiled(
     assert not shared
 
 
+def on_a_worker(name: str) -> tuple[Any, Any, Any, Any]:
+    """A feed of open size, a variable of this name on the ps, and on the worker a loss and its gradient."""
+    with tf.device("/job:ps/task:0"):
+        w = tf.Variable(start(), name=name)
+    with tf.device("/job:worker/task:0"):
+        x = tf.placeholder(tf.float32, [None, INNER])
+        loss = products(x, w)
+        (gradient,) = tf.gradients(loss, w)
+    return x, w, loss, gradient
+
+
 def test_each_shape_is_judged_by_itself(
     servers: dict[str, Server], made: list[ShapedCluster], shared: list[int]
 ) -> None:
     with tf.Graph().as_default():
-        with tf.device("/job:ps/task:0"):
-            w = tf.Variable(start(), name="v")
-        with tf.device("/job:worker/task:0"):
-            x = tf.placeholder(tf.float32, [None, INNER])
-            loss = products(x, w)
-            (gradient,) = tf.gradients(loss, w)
+        x, w, loss, gradient = on_a_worker("v")
         with tf.Session(servers["worker:0"].target) as session:
             session.run(w.initializer)
 
@@ -259,12 +257,7 @@ def test_the_record_of_a_step_is_made_without_a_program(
     servers: dict[str, Server], shared: list[int]
 ) -> None:
     with tf.Graph().as_default():
-        with tf.device("/job:ps/task:0"):
-            w = tf.Variable(start(), name="u")
-        with tf.device("/job:worker/task:0"):
-            x = tf.placeholder(tf.float32, [None, INNER])
-            loss = products(x, w)
-            (gradient,) = tf.gradients(loss, w)
+        x, w, loss, gradient = on_a_worker("u")
         options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
         with tf.Session(servers["worker:0"].target) as session:
             session.run(w.initializer)
@@ -280,12 +273,7 @@ def test_the_record_of_a_step_is_made_without_a_program(
 
 def test_another_shape_that_was_compiled_takes_no_help_away(made: Any, shared: Any) -> None:
     with tf.Graph().as_default(), cluster(ps=1, worker=1) as running:
-        with tf.device("/job:ps/task:0"):
-            w = tf.Variable(start(), name="v")
-        with tf.device("/job:worker/task:0"):
-            x = tf.placeholder(tf.float32, [None, INNER])
-            loss = products(x, w)
-            (gradient,) = tf.gradients(loss, w)
+        x, w, loss, gradient = on_a_worker("v")
         with tf.Session(running["worker:0"].target) as session:
             session.run(w.initializer)
             for rows in (ROWS, 2 * ROWS):

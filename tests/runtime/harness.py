@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+import pytest
+
 import flowmesh.ops  # noqa: F401  (registers the ops)
 from flowmesh.core.cancellation import CancellationManager
 from flowmesh.core.deadline import Deadline
@@ -17,9 +19,11 @@ from flowmesh.passes.place import place
 from flowmesh.passes.prune import prune
 from flowmesh.proto import config_pb2
 from flowmesh.resources.manager import ResourceManager
+from flowmesh.runtime.cluster_runner import ClusterRunner
 from flowmesh.runtime.device import Device, make_devices
 from flowmesh.runtime.executor import Executable
 from flowmesh.runtime.rendezvous import Rendezvous
+from flowmesh.runtime.shaped import ShapedCluster
 from flowmesh.runtime.step import SessionState, StepContext
 from flowmesh.runtime.trace import TraceCollector
 
@@ -104,3 +108,16 @@ class Machine:
         for future in futures:
             results.update(future.result(timeout=60))
         return [results[f.name] if isinstance(f, Tensor) else None for f in fetches]
+
+
+def note_shaped(monkeypatch: pytest.MonkeyPatch) -> list[ShapedCluster]:
+    """The short ways of NumPy that are made from now on."""
+    found: list[ShapedCluster] = []
+    keep = ClusterRunner._keep
+
+    def kept(self: ClusterRunner, recorder: Any, entry: Any) -> None:
+        keep(self, recorder, entry)
+        found.extend(s for s, _ in self._shaped.values() if s not in found)
+
+    monkeypatch.setattr(ClusterRunner, "_keep", kept)
+    return found

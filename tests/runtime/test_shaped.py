@@ -10,20 +10,13 @@ import pytest
 import flowmesh as tf
 from flowmesh.runtime.cluster_runner import MAX_SHAPED, ClusterRunner
 from flowmesh.runtime.shaped import ShapedCluster
+from tests.runtime.harness import note_shaped
 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[ShapedCluster]:
     """The short ways that are made."""
-    found: list[ShapedCluster] = []
-    keep = ClusterRunner._keep
-
-    def kept(self: ClusterRunner, recorder: Any, entry: Any) -> None:
-        keep(self, recorder, entry)
-        found.extend(s for s, _ in self._shaped.values() if s not in found)
-
-    monkeypatch.setattr(ClusterRunner, "_keep", kept)
-    return found
+    return note_shaped(monkeypatch)
 
 
 @pytest.fixture

@@ -183,7 +183,8 @@ class StagedPlan:
         first = [unit for unit in self.units if not unit.mask]
         sends = [unit for unit in first if unit.runner is None]
         reads = [unit for unit in first if unit.runner is not None]
-        used = {slot for unit in self.units if unit not in sends for slot in unit.inputs}
+        rest = [unit for unit in self.units if unit.mask]
+        used = {slot for unit in [*reads, *rest] for slot in unit.inputs}
         used.update(slot for _, slot, _ in self.results)
         if (
             not sent
@@ -192,7 +193,7 @@ class StagedPlan:
             or any(slot in used for unit in reads for slot, _ in unit.outputs)
         ):
             return None
-        return [unit for unit in self.units if unit.mask]
+        return rest
 
     @property
     def is_bound(self) -> bool:

@@ -152,15 +152,20 @@ class Ready:
     __slots__ = ("_copies", "_frame", "_size", "link")
 
     def __init__(
-        self, link: Link, packed: bytes, tensors: Sequence[Placed | Encoded], size: int
+        self,
+        link: Link,
+        packed: bytes,
+        tensors: Sequence[Encoded],
+        copies: Sequence[Placed],
+        size: int,
     ) -> None:
-        """`packed` are the rendezvous keys; `size` is what is under way once it is sent."""
+        """`packed` are the rendezvous keys, `copies` those whose memory goes with the message; `size` is what is under way once it is
+        sent."""
         self.link = link
         self._size = size
-        self._copies = [t for t in tensors if isinstance(t, Placed)]
-        encoded = [t.encoded if isinstance(t, Placed) else t for t in tensors]
-        self._frame = bytearray(frames.frame(Kind.PUSH, 0, _PUSH.pack(0) + packed, encoded))
-        for tensor in encoded:
+        self._copies = copies
+        self._frame = bytearray(frames.frame(Kind.PUSH, 0, _PUSH.pack(0) + packed, tensors))
+        for tensor in tensors:
             if tensor.place == Place.STREAM:
                 self._frame += memoryview(tensor.data)
 
@@ -384,16 +389,21 @@ class Link:
         """What `push` would send for these keys and values, of which some may be placed copies; None where that is several messages."""
         if len(tensors) > _TOGETHER // _OVERHEAD:
             return None
-        group: list[Placed | Encoded] = []
-        size = weight = 0
+        group: list[Encoded] = []
+        copies: list[Placed] = []
+        size = weight = len(tensors) * _OVERHEAD
         for _, value in tensors:
-            encoded = value.encoded if type(value) is Placed else frames.encode(value)
-            size += encoded.size + _OVERHEAD
-            weight += (0 if type(value) is Placed else encoded.size) + _OVERHEAD
-            group.append(value if type(value) is Placed else encoded)
-            if weight > _TOGETHER:
-                return None
-        return Ready(self, self._names(tuple([key for key, _ in tensors])), group, size)
+            if type(value) is Placed:
+                encoded = value.encoded
+                copies.append(value)
+            else:
+                encoded = frames.encode(value)
+                weight += encoded.size
+                if weight > _TOGETHER:
+                    return None
+            size += encoded.size
+            group.append(encoded)
+        return Ready(self, self._names(tuple([key for key, _ in tensors])), group, copies, size)
 
     def push_ready(self, frame: bytearray, size: int) -> bool:
         """Sends a message that was made ready; False, with nothing sent, when it would have to wait for others."""
